@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Knobs. The agent writes them into .rodata before load, so the verifier prunes
+ * what is switched off; after load they cannot change. Names end in their unit.
+ */
+#ifndef FAIRLEAD_CONFIG_H
+#define FAIRLEAD_CONFIG_H
+
+#include <linux/types.h>
+
+/* The network whose containers this instance serves (tc). Never 0 in use. */
+const volatile __u32 network_id = 0;
+
+/* The bridge that joins the network's containers; 0: they are routed. */
+const volatile __u32 bridge_ifindex = 0;
+const volatile __u8 bridge_mac[6] = {0};
+
+/* The address that VIPs inside a subnet resolve to. Locally administered. */
+const volatile __u8 vip_mac[6] = {0x02, 0x66, 0x6c, 0x00, 0x00, 0x01};
+
+/* Seed of the random algorithm; the agent draws it, a test fixes it. */
+const volatile __u64 random_seed = 1;
+
+/* Flow timers. Jiffies, because a packet must not pay for a clock conversion. */
+const volatile __u32 tcp_syn_timeout_jiffies = 60 * 250;
+const volatile __u32 tcp_established_timeout_jiffies = 8000 * 250;
+const volatile __u32 tcp_closing_timeout_jiffies = 30 * 250;
+const volatile __u32 udp_timeout_jiffies = 120 * 250;
+
+/*
+ * BPF_F_IPV6 where the kernel has it, else 0. Without it bpf_l4_csum_replace
+ * spoils skb->csum of a CHECKSUM_COMPLETE packet when an IPv6 address changes.
+ */
+const volatile __u64 csum_ipv6_flag = 0;
+
+/* bpf_set_retval exists (5.18); without it a refused connect gives EPERM. */
+const volatile __u8 has_set_retval = 1;
+
+#endif

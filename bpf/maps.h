@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map, record and enum that the programs share with the agent: the only
+ * description of a layout. The agent reads it from BTF and binds field names at
+ * start, so a renamed or re-typed field fails there and nowhere else.
+ *
+ * An address of either family is four big-endian words; IPv4 is written
+ * v4-mapped (0, 0, ::ffff, a.b.c.d). Keys of the IPv4 hot path stay compact.
+ *
+ * Enums name constants only: records hold plain integers, because an enum as an
+ * array-map key is refused with BTF. EXPORT_ENUM keeps them in the object's BTF.
+ */
+#ifndef FAIRLEAD_MAPS_H
+#define FAIRLEAD_MAPS_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+/* Raised whenever a pinned record changes shape or meaning. */
+#define LAYOUT_VERSION 1
+
+#define MAX_SOCKET_NETWORKS 8
+
+/* Without a variable of its type an enum does not reach BTF. */
+#define EXPORT_ENUM(name) const volatile enum name export_##name SEC(".rodata.types")
+
+/* The hook family that handled a connection. */
+enum path {
+	PATH_TC,
+	PATH_SOCK,
+	PATH_XDP,
+	PATH_COUNT,
+};
+
+/* Why a packet or a call was not carried. Counted per path in `drops`. */
+enum drop_reason {
+	DROP_NONE,
+	DROP_NO_BACKEND,     /* the service has no usable backend: refused */
+	DROP_NO_PORT,	     /* the VIP has no such port: refused */
+	DROP_NO_SERVICE,     /* a port row names a service that is not there */
+	DROP_BAD_SLOT,	     /* the ring names no usable backend: maps disagree */
+	DROP_NO_FLOW,	     /* TCP without a flow that does not start one: reset */
+	DROP_BACKEND_GONE,   /* a TCP flow whose backend was removed: reset */
+	DROP_FLOW_TABLE,     /* the flow could not be stored */
+	DROP_NO_SOURCE_PORT, /* no free source port after a collision */
+	DROP_FRAGMENT,	     /* a fragment addressed to a VIP */
+	DROP_MALFORMED,	     /* headers shorter than they claim */
+	DROP_PROTOCOL,	     /* neither TCP, UDP nor echo, addressed to a VIP */
+	DROP_REWRITE,	     /* the kernel refused a rewrite of the packet */
+	DROP_TAIL_CALL,	     /* the slow path's program is missing */
+	DROP_COUNT,
+};
+
+/* Things worth a counter that drop nothing. Counted per path in `events`. */
+enum event {
+	EVENT_ECHO,	     /* ICMP or ICMPv6 echo answered for a VIP */
+	EVENT_ARP,	     /* ARP request answered for a VIP */
+	EVENT_ND,	     /* neighbour solicitation answered for a VIP */
+	EVENT_COLLISION,     /* a flow was given another source port or backend */
+	EVENT_RESELECT,	     /* a flow changed backend in place */
+	EVENT_FLOW_REPAIRED, /* half of an overflow pair was put back */
+	EVENT_REFUSED,	     /* a refusal was sent (RST, unreachable, ECONNREFUSED) */
+	EVENT_COUNT,
+};
+
+enum algorithm {
+	ALGORITHM_RR,	  /* the next slot of the ring, from a shared cursor */
+	ALGORITHM_WRR,	  /* the same, over a ring laid out smoothly by weight */
+	ALGORITHM_RANDOM, /* a pseudo-random slot */
+};
+
+enum vip_flag {
+	VIP_BALANCED = 1, /* an address of services; answers ARP, ND and echo */
+	VIP_ANY_PORT = 2, /* every TCP and UDP port belongs to `service` */
+	VIP_BACKEND = 4,  /* also, or only, an address of a backend */
+};
+
+enum backend_flag {
+	BACKEND_ON_LINK = 1, /* inside a subnet of its network: no router between */
+};
+
+enum flow_flag {
+	FLOW_DIRECT = 1,	 /* dialled without a VIP; kept to see collisions */
+	FLOW_ESTABLISHED = 2,	 /* TCP: both sides have spoken; UDP: a reply was seen */
+	FLOW_FIN_CLIENT = 4,
+	FLOW_FIN_BACKEND = 8,
+	FLOW_RESET = 16,
+};
+
+enum name_kind {
+	NAME_NETWORK = 1,
+	NAME_SERVICE = 2,
+};
+
+EXPORT_ENUM(path);
+EXPORT_ENUM(drop_reason);
+EXPORT_ENUM(event);
+EXPORT_ENUM(algorithm);
+EXPORT_ENUM(vip_flag);
+EXPORT_ENUM(backend_flag);
+EXPORT_ENUM(flow_flag);
+EXPORT_ENUM(name_kind);
+
+/* ---- what the agent writes ------------------------------------------------ */
+
+struct vip4_key {
+	__u32 network;
+	__be32 addr;
+};
+
+struct vip6_key {
+	__u32 network;
+	__be32 addr[4];
+};
+
+struct vip {
+	__u32 flags;   /* enum vip_flag */
+	__u32 service; /* with VIP_ANY_PORT; else 0 */
+};
+
+struct port4_key {
+	__u32 network;
+	__be32 addr;
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad;
+};
+
+struct port6_key {
+	__u32 network;
+	__be32 addr[4];
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+struct port {
+	__u32 service;
+	__be16 target_port; /* 0: the port that was dialled */
+	__u16 pad;
+};
+
+/*
+ * A service's ring is `slots` consecutive elements of the slots map from `ring`
+ * on. The agent writes a new ring elsewhere and then replaces this row, which a
+ * hash map does whole; it does not reuse the old range before its next cycle.
+ */
+struct service {
+	__u32 ring4;  /* first slot for IPv4 */
+	__u32 slots4; /* 0: refuses */
+	__u32 ring6;
+	__u32 slots6;
+	__u8 algorithm; /* enum algorithm */
+	__u8 pad[3];
+};
+
+struct backend {
+	__be32 addr[4];
+	__u32 service;	   /* 0: the row is free */
+	__u32 incarnation; /* tells apart two users of one id */
+	__u32 flags;	   /* enum backend_flag */
+};
+
+struct netns {
+	__u32 networks[MAX_SOCKET_NETWORKS]; /* in the order of lookup; 0 ends */
+};
+
+struct name_key {
+	__u32 kind; /* enum name_kind */
+	__u32 id;
+};
+
+/* What an id means, so that the next agent can go on with it. */
+struct name {
+	char text[132]; /* a network's name, or network/service; NUL-terminated */
+};
+
+struct layout {
+	__u32 version;	   /* LAYOUT_VERSION of the agent that made the maps */
+	__u32 incarnation; /* last one handed out to a backend row */
+};
+
+/* ---- what the programs write ---------------------------------------------- */
+
+/*
+ * One row carries both directions of a flow. The key is the client's side as the
+ * backend sees it, so a reply finds it in one lookup; so does the forward packet
+ * unless the client's port was taken by another flow. Then the flow lives under a
+ * substitute port and `overflow` leads from the client's tuple to it.
+ */
+struct flow4_key {
+	__u32 network;
+	__be32 client;
+	__be16 client_port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+struct flow6_key {
+	__u32 network;
+	__be32 client[4];
+	__be16 client_port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+struct flow {
+	__be32 vip[4];	     /* what the client dialled */
+	__be16 vip_port;
+	__be16 client_port;  /* the port the client uses; the key has the backend's view */
+	__be16 backend_port;
+	__u16 flags;	     /* enum flow_flag */
+	__u32 service;	     /* 0 with FLOW_DIRECT */
+	__u32 backend;	     /* 0 with FLOW_DIRECT */
+	__u32 incarnation;   /* of the backend row, when the flow was made */
+	__u32 last_seen;     /* jiffies, low 32 bits */
+};
+
+struct overflow_key {
+	__u32 network;
+	__be32 client[4];
+	__be32 dialled[4];
+	__be16 client_port;
+	__be16 dialled_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct overflow {
+	__be16 substitute_port; /* the client_port of the flow's key */
+	__u16 pad;
+};
+
+/* Client to service is `in`, as in IPVS. Bytes count from the IP header on. */
+struct counters {
+	__u64 packets_in;
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 bytes_out;
+	__u64 connections;
+};
+
+/* ---- the socket path ------------------------------------------------------ */
+
+/* What a connected socket dialled and where it went. Dies with the socket. */
+struct sock_peer {
+	__be32 vip[4];
+	__be32 backend_addr[4];
+	__be16 vip_port;
+	__be16 backend_port;
+	__u32 network;
+	__u32 service;
+	__u32 backend;
+	__u32 incarnation;
+};
+
+/* An unconnected UDP socket keeps one backend per VIP and port. */
+struct udp_to_key {
+	__u64 cookie;
+	__be32 vip[4];
+	__be16 vip_port;
+	__u16 pad[3];
+};
+
+struct udp_to {
+	__u32 network;
+	__u32 service;
+	__u32 backend;
+	__u32 incarnation;
+	__be16 backend_port;
+	__u16 pad;
+};
+
+struct udp_from_key {
+	__u64 cookie;
+	__be32 backend_addr[4];
+	__be16 backend_port;
+	__u16 pad[3];
+};
+
+struct udp_from {
+	__be32 vip[4];
+	__be16 vip_port;
+	__u16 pad;
+	__u32 backend;
+	__u32 incarnation;
+};
+
+/* ---- maps ----------------------------------------------------------------- */
+/* Sizes here are defaults; the agent sets max_entries before load. */
+
+#define MAX_VIPS     32768
+#define MAX_PORTS    65536
+#define MAX_SERVICES 16384
+#define MAX_BACKENDS 65536
+#define MAX_SLOTS    262144
+#define MAX_FLOWS    262144
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_VIPS);
+	__type(key, struct vip4_key);
+	__type(value, struct vip);
+} vips4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_VIPS);
+	__type(key, struct vip6_key);
+	__type(value, struct vip);
+} vips6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, struct port4_key);
+	__type(value, struct port);
+} ports4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, struct port6_key);
+	__type(value, struct port);
+} ports6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32); /* service id, from 1 */
+	__type(value, struct service);
+} services SEC(".maps");
+
+/* rr and wrr: how many connections each service has placed; index: service id */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, __u64);
+} cursors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32); /* backend id */
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32); /* backend id, from 1 */
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* netns cookie */
+	__type(value, struct netns);
+} netnses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_SERVICES + 4096);
+	__type(key, struct name_key);
+	__type(value, struct name);
+} names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct layout);
+} layout SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow4_key);
+	__type(value, struct flow);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow6_key);
+	__type(value, struct flow);
+} flows6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct overflow_key);
+	__type(value, struct overflow);
+} overflows SEC(".maps");
+
+/* index: backend id * PATH_COUNT + enum path */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_BACKENDS *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+/*
+ * What backends that have left had counted, so that a service's totals never
+ * fall. Written by the agent alone. index: service id * PATH_COUNT + enum path
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, struct counters);
+} retired SEC(".maps");
+
+/* index: enum drop_reason * PATH_COUNT + enum path */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_COUNT *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+/* index: enum event * PATH_COUNT + enum path */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_COUNT *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} events SEC(".maps");
+
+#endif

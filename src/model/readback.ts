@@ -1,0 +1,69 @@
+/**
+ * The way back: what the kernel side tells, as an interface that the dataplane implements and that
+ * metrics and api are handed by main. It carries values, never handles.
+ */
+import type { Path, ServiceKey } from './types.js'
+
+/** Client to service is `in`. Bytes count from the IP header on. All only grow. */
+export interface Counters {
+  readonly packetsIn: number
+  readonly bytesIn: number
+  readonly packetsOut: number
+  readonly bytesOut: number
+  readonly connections: number
+}
+
+export interface BackendCounters extends Counters {
+  readonly service: ServiceKey
+  /** Canonical address; absent: what backends that have left the service had counted. */
+  readonly backend?: string
+  readonly path: Path
+}
+
+export interface ReasonCount {
+  /** Lower case, from the kernel's enum: `no_backend`, `fragment`, ... */
+  readonly reason: string
+  readonly path: Path
+  readonly count: number
+}
+
+export interface MapOccupancy {
+  readonly map: string
+  readonly entries: number
+  readonly capacity: number
+}
+
+export interface AttachmentInfo {
+  readonly network: string
+  /** Network namespace path; absent: the agent's own. */
+  readonly namespace?: string
+  /** An interface, or the cgroup's path. */
+  readonly target: string
+  readonly hook: 'tcx' | 'clsact' | 'cgroup'
+  readonly program: string
+}
+
+export interface ReconcileStats {
+  /** Revision that the kernel holds. */
+  readonly revision: number
+  readonly cycles: number
+  readonly failures: number
+  /** Rows found different from what had been written, and put right. */
+  readonly repaired: number
+  readonly lastDurationSeconds: number
+  readonly lastError?: string
+}
+
+/** What of the running kernel matters to fairlead; name → there or not. */
+export type Features = Readonly<Record<string, boolean>>
+
+export interface Readback {
+  /** One row per service, backend and path that has ever counted; read in batches. */
+  counters(): BackendCounters[]
+  drops(): ReasonCount[]
+  events(): ReasonCount[]
+  occupancy(): MapOccupancy[]
+  attachments(): AttachmentInfo[]
+  reconcile(): ReconcileStats
+  features(): Features
+}

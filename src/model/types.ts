@@ -1,0 +1,125 @@
+/**
+ * The words of fairlead: what a source publishes and what every sink is a view of.
+ *
+ * All of it is immutable data in canonical form: names lower-case, addresses as `canonicalAddress`
+ * prints them (RFC 5952; never v4-mapped). Nothing here knows of maps, zones or files.
+ */
+
+export type Family = 4 | 6
+export type Protocol = 'tcp' | 'udp'
+export type Mode = 'vip' | 'dnsrr'
+export type Algorithm = 'rr' | 'wrr' | 'random'
+
+/** The hook family that handled a connection. */
+export type Path = 'tc' | 'sock' | 'xdp'
+
+/** `active` takes new flows; `draining` keeps the ones it has; `down` takes none and is not named. */
+export type BackendState = 'active' | 'draining' | 'down'
+
+/** Where on this node a network's containers are reached. */
+export interface Attachment {
+  /** Path of the network namespace that holds the bridge and interfaces; absent: the agent's own. */
+  readonly namespace?: string
+  /** Bridge that joins the containers; every veth port of it is attached (tc). */
+  readonly bridge?: string
+  /** Globs over interface names in `namespace`, attached besides the bridge's ports (tc). */
+  readonly interfaces: readonly string[]
+  /** Globs over network-namespace paths whose sockets are balanced; `host` is the agent's own. */
+  readonly sockets: readonly string[]
+}
+
+export interface NetworkDns {
+  /** `address:port` or `[address]:port`, opened inside the attachment's namespace. Empty: none. */
+  readonly listen: readonly string[]
+}
+
+export interface Network {
+  readonly name: string
+  /** CIDR, canonical, at most one per family. */
+  readonly subnets: readonly string[]
+  /** CIDR ranges that automatic VIPs come from; each inside no other network's pool. */
+  readonly pools: readonly string[]
+  /** Addresses that must never become automatic VIPs (gateways, listeners). */
+  readonly reserved: readonly string[]
+  readonly attachment: Attachment
+  readonly dns: NetworkDns
+}
+
+export interface Port {
+  readonly protocol: Protocol
+  /** 1..65535 */
+  readonly port: number
+  /** 1..65535 */
+  readonly targetPort: number
+  /** For SRV: `_name._protocol.service`. Absent: the port has no SRV name but its number's. */
+  readonly name?: string
+}
+
+export interface Backend {
+  /** One address of one family; a dual-stack container is two backends of the same slot. */
+  readonly address: string
+  /** 0..65535; 0 takes no new flow unless all are 0. */
+  readonly weight: number
+  readonly state: BackendState
+  /** Name under which `slot.service` resolves. */
+  readonly slot?: string
+  /** The container or host name, for PTR. */
+  readonly hostname?: string
+}
+
+/** A service on one network, as a source gives it. */
+export interface ServiceSpec {
+  readonly network: string
+  readonly name: string
+  readonly mode: Mode
+  /** Addresses asked for. */
+  readonly vips: readonly string[]
+  /** Families for which the network's pool gives a VIP. Empty in mode dnsrr. */
+  readonly autoVips: readonly Family[]
+  /** Empty: every TCP and UDP port of the VIP (the any-port VIP). */
+  readonly ports: readonly Port[]
+  readonly algorithm: Algorithm
+  readonly ttlSeconds: number
+  readonly aliases: readonly string[]
+  readonly backends: readonly Backend[]
+}
+
+/** A service on one network with its VIPs settled. */
+export type Service = Omit<ServiceSpec, 'autoVips'>
+
+/** `network/service`: unique in a state. */
+export type ServiceKey = string
+
+/** Something that a source or the model could not accept. The rest stays in force. */
+export interface Problem {
+  readonly source: string
+  /** What it is about: `network overlay1`, `service overlay1/vote`. */
+  readonly item: string
+  /** `file:line:column field`, where there is one. */
+  readonly place?: string
+  /** Stable, of FairleadError's codes. */
+  readonly code: string
+  readonly reason: string
+}
+
+/** What a source publishes: always the whole of what it knows. */
+export interface Snapshot {
+  readonly networks: readonly Network[]
+  readonly services: readonly ServiceSpec[]
+  readonly problems: readonly Problem[]
+}
+
+/** The one desired state. Replaced whole; `revision` grows by one each time it differs. */
+export interface State {
+  readonly revision: number
+  readonly networks: ReadonlyMap<string, Network>
+  readonly services: ReadonlyMap<ServiceKey, Service>
+  readonly problems: readonly Problem[]
+}
+
+export function serviceKey(service: {
+  readonly network: string
+  readonly name: string
+}): ServiceKey {
+  return `${service.network}/${service.name}`
+}
