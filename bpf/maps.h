@@ -26,7 +26,7 @@
 #define EXPORT_ENUM(name) const volatile enum name export_##name SEC(".rodata.types")
 
 /* The hook family that handled a connection. */
-enum path {
+enum hook_path {
 	PATH_TC,
 	PATH_SOCK,
 	PATH_XDP,
@@ -81,8 +81,8 @@ enum backend_flag {
 };
 
 enum flow_flag {
-	FLOW_DIRECT = 1,	 /* dialled without a VIP; kept to see collisions */
-	FLOW_ESTABLISHED = 2,	 /* TCP: both sides have spoken; UDP: a reply was seen */
+	FLOW_DIRECT = 1,      /* dialled without a VIP; kept to see collisions */
+	FLOW_ESTABLISHED = 2, /* TCP: both sides have spoken; UDP: a reply was seen */
 	FLOW_FIN_CLIENT = 4,
 	FLOW_FIN_BACKEND = 8,
 	FLOW_RESET = 16,
@@ -93,7 +93,7 @@ enum name_kind {
 	NAME_SERVICE = 2,
 };
 
-EXPORT_ENUM(path);
+EXPORT_ENUM(hook_path);
 EXPORT_ENUM(drop_reason);
 EXPORT_ENUM(event);
 EXPORT_ENUM(algorithm);
@@ -206,15 +206,15 @@ struct flow6_key {
 };
 
 struct flow {
-	__be32 vip[4];	     /* what the client dialled */
+	__be32 vip[4]; /* what the client dialled */
 	__be16 vip_port;
-	__be16 client_port;  /* the port the client uses; the key has the backend's view */
+	__be16 client_port; /* the port the client uses; the key has the backend's view */
 	__be16 backend_port;
-	__u16 flags;	     /* enum flow_flag */
-	__u32 service;	     /* 0 with FLOW_DIRECT */
-	__u32 backend;	     /* 0 with FLOW_DIRECT */
-	__u32 incarnation;   /* of the backend row, when the flow was made */
-	__u32 last_seen;     /* jiffies, low 32 bits */
+	__u16 flags;	   /* enum flow_flag */
+	__u32 service;	   /* 0 with FLOW_DIRECT */
+	__u32 backend;	   /* 0 with FLOW_DIRECT */
+	__u32 incarnation; /* of the backend row, when the flow was made */
+	__u32 last_seen;   /* jiffies, low 32 bits */
 };
 
 struct overflow_key {
@@ -230,6 +230,15 @@ struct overflow_key {
 struct overflow {
 	__be16 substitute_port; /* the client_port of the flow's key */
 	__u16 pad;
+};
+
+/*
+ * How many flows a service has placed, by family: with one cursor for both, a
+ * client that dials A and AAAA in turn would reach every other slot only.
+ */
+struct cursor {
+	__u64 placed4;
+	__u64 placed6;
 };
 
 /* Client to service is `in`, as in IPVS. Bytes count from the IP header on. */
@@ -290,12 +299,12 @@ struct udp_from {
 /* ---- maps ----------------------------------------------------------------- */
 /* Sizes here are defaults; the agent sets max_entries before load. */
 
-#define MAX_VIPS     32768
-#define MAX_PORTS    65536
+#define MAX_VIPS 32768
+#define MAX_PORTS 65536
 #define MAX_SERVICES 16384
 #define MAX_BACKENDS 65536
-#define MAX_SLOTS    262144
-#define MAX_FLOWS    262144
+#define MAX_SLOTS 262144
+#define MAX_FLOWS 262144
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -337,12 +346,12 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
-/* rr and wrr: how many connections each service has placed; index: service id */
+/* index: service id */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_SERVICES);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct cursor);
 } cursors SEC(".maps");
 
 struct {
@@ -403,7 +412,7 @@ struct {
 	__type(value, struct overflow);
 } overflows SEC(".maps");
 
-/* index: backend id * PATH_COUNT + enum path */
+/* index: backend id * PATH_COUNT + enum hook_path */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_BACKENDS *PATH_COUNT);
@@ -413,7 +422,7 @@ struct {
 
 /*
  * What backends that have left had counted, so that a service's totals never
- * fall. Written by the agent alone. index: service id * PATH_COUNT + enum path
+ * fall. Written by the agent alone. index: service id * PATH_COUNT + enum hook_path
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -422,7 +431,7 @@ struct {
 	__type(value, struct counters);
 } retired SEC(".maps");
 
-/* index: enum drop_reason * PATH_COUNT + enum path */
+/* index: enum drop_reason * PATH_COUNT + enum hook_path */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DROP_COUNT *PATH_COUNT);
@@ -430,7 +439,7 @@ struct {
 	__type(value, __u64);
 } drops SEC(".maps");
 
-/* index: enum event * PATH_COUNT + enum path */
+/* index: enum event * PATH_COUNT + enum hook_path */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, EVENT_COUNT *PATH_COUNT);

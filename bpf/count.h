@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Counting: the only writers of the counters, drops and events maps.
+ *
+ * Per-CPU rows need no lock where a program runs with bottom halves off (tc, XDP).
+ * Socket hooks run in the task's own context and can be preempted by another that
+ * lands on the same row, so that path adds atomically; it counts per connection.
+ */
+#ifndef FAIRLEAD_COUNT_H
+#define FAIRLEAD_COUNT_H
+
+#include "maps.h"
+
+static __always_inline void count_add(__u64 *counter, __u64 amount, const enum hook_path path)
+{
+	if (path == PATH_SOCK)
+		__sync_fetch_and_add(counter, amount);
+	else
+		*counter += amount;
+}
+
+/* count_drop() - DROP_NONE counts nothing, so a step's result can be passed as it is. */
+static __always_inline void count_drop(enum drop_reason reason, const enum hook_path path)
+{
+	__u32 index = (__u32)reason * PATH_COUNT + path;
+	__u64 *row;
+
+	if (reason == DROP_NONE)
+		return;
+	row = bpf_map_lookup_elem(&drops, &index);
+	if (row)
+		count_add(row, 1, path);
+}
+
+static __always_inline void count_event(enum event event, const enum hook_path path)
+{
+	__u32 index = (__u32)event * PATH_COUNT + path;
+	__u64 *row = bpf_map_lookup_elem(&events, &index);
+
+	if (row)
+		count_add(row, 1, path);
+}
+
+static __always_inline struct counters *counters_of(__u32 backend_id, const enum hook_path path)
+{
+	__u32 index = backend_id * PATH_COUNT + path;
+
+	return bpf_map_lookup_elem(&counters, &index);
+}
+
+static __always_inline void count_connection(__u32 backend_id, const enum hook_path path)
+{
+	struct counters *row = counters_of(backend_id, path);
+
+	if (row)
+		count_add(&row->connections, 1, path);
+}
+
+/* The direction of traffic: IN is client to service. */
+enum dir { DIR_IN, DIR_OUT };
+
+/*
+ * count_packet() - count traffic of one backend.
+ * @packets: on the wire, so a segmentation-offload packet counts as its segments
+ * @bytes:   of the same, from the IP header on
+ */
+static __always_inline void count_packet(__u32 backend_id, const enum hook_path path,
+					 const enum dir dir, __u64 packets, __u64 bytes)
+{
+	struct counters *row = counters_of(backend_id, path);
+
+	if (!row)
+		return;
+	if (dir == DIR_IN) {
+		count_add(&row->packets_in, packets, path);
+		count_add(&row->bytes_in, bytes, path);
+	} else {
+		count_add(&row->packets_out, packets, path);
+		count_add(&row->bytes_out, bytes, path);
+	}
+}
+
+#endif
