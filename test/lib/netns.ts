@@ -244,7 +244,7 @@ export class NetLab {
 
   start(file: string, args: readonly string[], env?: NodeJS.ProcessEnv): Daemon {
     const child = spawn(file, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       env: env ?? process.env,
     })
     const daemon = new Daemon(child, `${file} ${args.join(' ')}`)

@@ -1,0 +1,212 @@
+/**
+ * `npm run demo`: the scene of two nodes, an overlay network, `client` and two replicas of `vote`.
+ * Shows names, VIPs and balancing with dig, ping and curl themselves, and checks all that it shows.
+ * Exits 1 when anything differs; leaves nothing behind; two runs at a time do not meet.
+ */
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import { type Daemon, sleep, until } from '../lib/netns.js'
+import { CLIENT4, CLIENT6, type Plan, type Replica, VIP4, VIP6, World } from './world.js'
+
+const world = new World()
+const colour = process.stdout.isTTY
+let checks = 0
+
+function title(text: string): void {
+  console.log(colour ? `\n\x1b[1m== ${text}\x1b[0m` : `\n== ${text}`)
+}
+
+function check(what: string, holds: boolean, detail = ''): void {
+  checks++
+  if (!holds) throw new Error(`${what}${detail ? `: ${detail}` : ''}`)
+  console.log(`   ok: ${what}`)
+}
+
+/** Shows a command that the client runs, and its output. */
+async function show(file: string, ...args: string[]): Promise<string> {
+  console.log(` client$ ${file} ${args.join(' ')}`)
+  const { stdout } = await world.client.run(file, args, { timeoutMs: 15_000 })
+  for (const line of stdout.trimEnd().split('\n')) console.log(`   ${line}`)
+  return stdout
+}
+
+async function dig(...args: string[]): Promise<string[]> {
+  const { stdout } = await world.client.run('dig', ['+short', ...args])
+  return stdout.trim().split('\n').filter(Boolean)
+}
+
+const curl = async (url: string): Promise<string> =>
+  (await world.client.run('curl', ['-sS', '--max-time', '5', url])).stdout.trim()
+
+/** The sum of a metric's samples whose labels include all of `labels`. */
+async function metric(at: number, name: string, ...labels: string[]): Promise<number> {
+  const { stdout } = await world
+    .node(at)
+    .space.run('curl', ['-sS', '--max-time', '5', 'http://127.0.0.1:9753/metrics'])
+  return stdout
+    .split('\n')
+    .filter((line) => line.startsWith(`${name}{`) && labels.every((label) => line.includes(label)))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+}
+
+/** Writes both files and waits until both agents have it in kernel and DNS. */
+async function apply(plan: Plan, holds: () => Promise<boolean>): Promise<void> {
+  const before = await Promise.all(world.nodes.map((_, at) => revision(at)))
+  world.write(plan)
+  await until('both agents to take the file', async () => {
+    const now = await Promise.all(world.nodes.map((_, at) => revision(at)))
+    return now.every(({ desired, applied }, at) => {
+      return desired === applied && desired > (before[at]?.desired ?? 0)
+    })
+  })
+  await until('DNS to say the same', holds)
+}
+
+async function revision(at: number): Promise<{ desired: number; applied: number }> {
+  const status = JSON.parse(await world.fairlead(at, 'status', '--json')) as {
+    revision: { desired: number; applied: number }
+  }
+  return status.revision
+}
+
+async function names(replicas: readonly Replica[]): Promise<void> {
+  title('dnsrr: the name resolves to the replicas, in random order')
+  await show('dig', '+noall', '+answer', 'vote')
+  const orders = new Set<string>()
+  for (let query = 0; query < 40 && orders.size < 2; query++)
+    orders.add((await dig('vote')).join(' '))
+  const expected = replicas.map(({ addresses }) => addresses[0] ?? '')
+  check('both orders are seen', orders.size === 2, [...orders].join(' | '))
+  for (const order of orders)
+    check(`${order} are the replicas`, order.split(' ').sort().join() === expected.sort().join())
+  const pinged = new Set<string>()
+  for (let ping = 0; ping < 40 && pinged.size < 2; ping++) {
+    const { stdout } = await world.client.run('ping', ['-4', '-c1', '-W2', '-n', 'vote'])
+    pinged.add(/\(([\d.]+)\)/.exec(stdout)?.[1] ?? '')
+  }
+  check('ping vote reaches both in turn', pinged.size === 2, [...pinged].join(' '))
+}
+
+async function vip(): Promise<void> {
+  title('vip: one stable address for each family')
+  check('dig vote says the VIP', (await dig('vote')).join() === VIP4)
+  check('dig AAAA vote says the VIP', (await dig('vote', 'AAAA')).join() === VIP6)
+  check('tasks.vote still names the replicas', (await dig('tasks.vote')).length === 2)
+  await show('ping', '-c', '2', '-i', '0.2', '-W', '2', '-n', VIP4)
+  await show('ping', '-c', '1', '-W', '2', '-n', VIP6)
+  check('the VIP answers ping in both families', true)
+}
+
+/** Asks ten times and checks who answered, who was seen, and which path counted it. */
+async function balance(path: 'sock' | 'tc', replicas: readonly Replica[]): Promise<void> {
+  title(`curl on the ${path} path: the replicas in turn, across the nodes`)
+  const labels = ['service="vote"', `path="${path}"`]
+  const other = ['service="vote"', `path="${path === 'tc' ? 'sock' : 'tc'}"`]
+  const count = (...of: string[]) => metric(0, 'fairlead_connections_total', ...of)
+  const before = [await count(...labels), await count(...other)]
+  for (const host of [VIP4, `[${VIP6}]`]) {
+    const answers: string[] = []
+    for (let request = 0; request < 10; request++) answers.push(await curl(`http://${host}/`))
+    console.log(`   curl http://${host}/ ×10: ${answers.slice(0, 4).join(' ')} …`)
+    for (const { id, slot } of replicas)
+      check(`vote.${slot} answered 5 of 10`, answers.filter((answer) => answer === id).length === 5)
+    const seen = (await curl(`http://${host}/client`)).split(' ')[0] ?? ''
+    check(`vote saw the client's own address ${seen}`, seen === (host === VIP4 ? CLIENT4 : CLIENT6))
+  }
+  await show('curl', '-sS', '--max-time', '5', 'http://vote/')
+  const after = [await count(...labels), await count(...other)]
+  const grown = after.map((value, at) => value - (before[at] ?? 0))
+  check(`the ${path} path counted all 23 connections`, grown[0] === 23, `it counted ${grown[0]}`)
+  check('the other path counted none', grown[1] === 0, `it counted ${grown[1]}`)
+}
+
+/** Asks the long-lived client what happened since last time. */
+async function tally(requests: Daemon): Promise<{ ok: number; failed: number; errors: string[] }> {
+  const from = requests.stdout.length
+  requests.child.stdin?.write('\n')
+  await until('the client to tell', () => requests.stdout.slice(from).endsWith('\n'))
+  return JSON.parse(requests.stdout.slice(from)) as { ok: number; failed: number; errors: string[] }
+}
+
+async function replacement(requests: Daemon, plan: Plan, killed: Replica): Promise<void> {
+  title('a replica is killed and returns, under the same VIP, while requests go on')
+  await tally(requests)
+  const tasks = async (): Promise<string> => (await dig('tasks.vote')).sort().join(' ')
+  const [address = ''] = killed.addresses
+  killed.state = 'draining'
+  await apply(plan, async () => !(await tasks()).includes(address))
+  // A drained replica takes no new connection; the ones it has are as long as one small answer.
+  await sleep(300)
+  await world.killReplica(killed)
+  await apply(plan, async () => !(await tasks()).includes(address))
+  console.log(`   ${address} is gone; tasks.vote: ${await tasks()}`)
+  check('the VIP stays', (await dig('vote')).join() === VIP4)
+  const back = await world.addReplica(1, killed.slot, 12)
+  await apply(plan, async () => (await tasks()).includes('10.0.0.12'))
+  console.log(`   ${back.id} is up; tasks.vote: ${await tasks()}`)
+  await until('the new replica to answer', async () => (await curl(`http://${VIP4}/`)) === back.id)
+  const { ok, failed, errors } = await tally(requests)
+  check(`${ok} requests meanwhile, 0 failed`, ok > 20 && failed === 0, `${failed} ${errors.join()}`)
+}
+
+async function table(): Promise<void> {
+  title('fairlead list, and the counters on /metrics')
+  const text = stripVTControlCharacters(await world.fairlead(0, 'list'))
+  for (const line of text.trimEnd().split('\n')) console.log(`   ${line}`)
+  const listed = JSON.parse(await world.fairlead(0, 'services', '--json')) as {
+    services: { name: string; counters: { connections: number }[] }[]
+  }
+  const connections = (listed.services.find(({ name }) => name === 'vote')?.counters ?? []).reduce(
+    (sum, row) => sum + row.connections,
+    0,
+  )
+  const measured = await metric(0, 'fairlead_connections_total', 'service="vote"')
+  check(`both say ${measured} connections`, connections <= measured && measured > 46)
+}
+
+async function main(): Promise<void> {
+  const started = Date.now()
+  await world.build()
+  // These clients are older than any agent.
+  const requests = world.lab.start(
+    'ip',
+    [
+      ...['netns', 'exec', world.client.name, process.execPath],
+      ...[join(import.meta.dirname, 'requests.js'), 'http://vote/'],
+    ],
+    undefined,
+  )
+  const replicas = [await world.addReplica(0, '1', 10), await world.addReplica(1, '2', 11)]
+  const socketPath: Plan = { mode: 'vip', sockets: true }
+  const packetPath: Plan = { mode: 'vip', sockets: false }
+  world.write({ mode: 'dnsrr', sockets: true })
+  world.startAgents()
+  await until('the agents to answer', async () => (await dig('vote')).length === 2, 20_000)
+
+  await names(replicas)
+  await apply(socketPath, async () => (await dig('vote')).join() === VIP4)
+  await vip()
+  requests.child.kill('SIGSTOP')
+  await balance('sock', replicas)
+  await apply(packetPath, async () => (await dig('vote')).join() === VIP4)
+  await balance('tc', replicas)
+  requests.child.kill('SIGCONT')
+  const [, killed] = replicas
+  if (killed) await replacement(requests, packetPath, killed)
+  requests.child.kill('SIGSTOP')
+  await table()
+  requests.child.kill('SIGCONT')
+  title(`all ${checks} checks hold, ${((Date.now() - started) / 1000).toFixed(1)} s`)
+}
+
+try {
+  await main()
+} catch (error) {
+  console.error(`\ndemo failed: ${error instanceof Error ? error.message : String(error)}`)
+  if (error instanceof Error && error.cause) console.error(error.cause)
+  for (const { name, agent } of world.nodes)
+    if (agent) console.error(`--- agent of ${name}\n${agent.stdout}${agent.stderr}`)
+  process.exitCode = 1
+} finally {
+  await world.close()
+}
