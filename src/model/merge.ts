@@ -1,0 +1,226 @@
+/**
+ * Merging snapshots: what holds across items and sources is settled here. Pure.
+ */
+import { Cidr, family } from './address.js'
+import { sameData } from './diff.js'
+import type { Assignments } from './ipam.js'
+import { assignmentKey, placeVips } from './ipam.js'
+import type { ErrorCode } from '../errors.js'
+import type { Network, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
+import { serviceKey } from './types.js'
+
+export interface SourceSnapshot {
+  readonly name: string
+  readonly snapshot: Snapshot
+}
+
+export interface Merged {
+  /** Both maps are sorted by key. */
+  readonly networks: ReadonlyMap<string, Network>
+  readonly services: ReadonlyMap<ServiceKey, Service>
+  readonly problems: readonly Problem[]
+  readonly assignments: Assignments
+}
+
+/**
+ * @param sources    in order of precedence
+ * @param previous   automatic VIPs so far
+ * @param incomplete some source has not spoken yet: keep the assignments of services unseen
+ */
+export function merge(
+  sources: readonly SourceSnapshot[],
+  previous: Assignments,
+  incomplete: boolean,
+): Merged {
+  const problems: Problem[] = sources.flatMap(({ snapshot }) => snapshot.problems)
+  const networks = mergeNetworks(sources, problems)
+  const specs = mergeServices(sources, networks, problems)
+  const placement = placeVips(
+    networks,
+    specs.map(({ spec }) => spec),
+    previous,
+    incomplete,
+  )
+  const sourceOf = new Map(specs.map(({ spec, source }) => [spec, source]))
+  for (const { service, family: of } of placement.exhausted) {
+    const hasPool = networks.get(service.network)?.pools.some((pool) => family(pool) === of)
+    problems.push({
+      source: sourceOf.get(service) ?? '',
+      item: `service ${serviceKey(service)}`,
+      code: (hasPool === true ? 'POOL_EXHAUSTED' : 'REFERENCE') satisfies ErrorCode,
+      reason:
+        hasPool === true
+          ? `no IPv${of} VIP is left in the pool of network ${service.network}`
+          : `network ${service.network} has no IPv${of} pool for an automatic VIP`,
+    })
+  }
+  const services = specs.map(({ spec }) => settle(spec, placement.assignments))
+  return {
+    networks: new Map([...networks].sort(([a], [b]) => compare(a, b))),
+    services: new Map(
+      services
+        .map((service) => [serviceKey(service), service] as const)
+        .sort(([a], [b]) => compare(a, b)),
+    ),
+    problems,
+    assignments: placement.assignments,
+  }
+}
+
+function mergeNetworks(
+  sources: readonly SourceSnapshot[],
+  problems: Problem[],
+): Map<string, Network> {
+  const networks = new Map<string, Network>()
+  const owners = new Map<string, string>()
+  for (const { name: source, snapshot } of sources) {
+    for (const network of snapshot.networks) {
+      const there = networks.get(network.name)
+      if (there === undefined) {
+        networks.set(network.name, network)
+        owners.set(network.name, source)
+      } else if (!sameData(there, network)) {
+        problems.push({
+          source,
+          item: `network ${network.name}`,
+          code: 'DUPLICATE' satisfies ErrorCode,
+          reason: `source ${owners.get(network.name) ?? ''} already defines this network otherwise`,
+        })
+      }
+    }
+  }
+  return networks
+}
+
+interface SourcedSpec {
+  readonly source: string
+  readonly spec: ServiceSpec
+}
+
+function mergeServices(
+  sources: readonly SourceSnapshot[],
+  networks: ReadonlyMap<string, Network>,
+  problems: Problem[],
+): SourcedSpec[] {
+  const taken = new Map<ServiceKey, string>()
+  const claims = new Claims()
+  const kept: SourcedSpec[] = []
+  for (const { name: source, snapshot } of sources) {
+    for (const spec of snapshot.services) {
+      const key = serviceKey(spec)
+      const objection = duplicate(taken.get(key)) ?? misfit(spec, networks) ?? claims.claim(spec)
+      if (objection === undefined) {
+        taken.set(key, source)
+        kept.push({ source, spec })
+      } else {
+        problems.push({ source, item: `service ${key}`, ...objection })
+      }
+    }
+  }
+  return kept
+}
+
+interface Objection {
+  readonly code: ErrorCode
+  readonly reason: string
+}
+
+function duplicate(owner: string | undefined): Objection | undefined {
+  if (owner === undefined) return undefined
+  return { code: 'DUPLICATE', reason: `source ${owner} already defines this service` }
+}
+
+/** What is wrong with a service by itself, given the networks. */
+function misfit(spec: ServiceSpec, networks: ReadonlyMap<string, Network>): Objection | undefined {
+  const network = networks.get(spec.network)
+  if (network === undefined) {
+    return { code: 'REFERENCE', reason: `there is no network ${spec.network}` }
+  }
+  const families = new Set(network.subnets.map(family))
+  const stray = [...spec.vips, ...spec.backends.map(({ address }) => address)].find(
+    (address) => !families.has(family(address)),
+  )
+  if (stray !== undefined) {
+    return {
+      code: 'REFERENCE',
+      reason: `network ${spec.network} has no IPv${family(stray)} subnet for ${stray}`,
+    }
+  }
+  const addresses = new Set(spec.backends.map(({ address }) => address))
+  if (addresses.size < spec.backends.length) {
+    return { code: 'DUPLICATE', reason: 'two backends have the same address' }
+  }
+  return undefined
+}
+
+/** Which VIPs and ports of which network are spoken for by address. */
+class Claims {
+  /** `network/vip` → `protocol/port`, or `*` for any port → the service's name. */
+  readonly #taken = new Map<string, Map<string, string>>()
+
+  /** Enters all of the service's claims, or none and says which one is taken. */
+  claim(spec: ServiceSpec): Objection | undefined {
+    if (spec.mode === 'dnsrr') return undefined
+    const ports = portKeys(spec)
+    for (const vip of spec.vips) {
+      const holder = this.#holder(spec, vip, ports)
+      if (holder !== undefined) return holder
+    }
+    for (const vip of spec.vips) {
+      const key = `${spec.network}/${vip}`
+      const there = this.#taken.get(key) ?? new Map<string, string>()
+      for (const port of ports) there.set(port, spec.name)
+      this.#taken.set(key, there)
+    }
+    return undefined
+  }
+
+  #holder(spec: ServiceSpec, vip: string, ports: readonly string[]): Objection | undefined {
+    const there = this.#taken.get(`${spec.network}/${vip}`)
+    if (there === undefined) return undefined
+    const anyPort = there.get(ANY_PORT) ?? (ports[0] === ANY_PORT ? first(there) : undefined)
+    if (anyPort !== undefined) {
+      return { code: 'DUPLICATE', reason: `VIP ${vip} is taken by service ${anyPort}` }
+    }
+    for (const port of ports) {
+      const holder = there.get(port)
+      if (holder !== undefined) {
+        return { code: 'DUPLICATE', reason: `VIP ${vip} ${port} is taken by service ${holder}` }
+      }
+    }
+    return undefined
+  }
+}
+
+const ANY_PORT = '*'
+
+function portKeys(spec: ServiceSpec): string[] {
+  if (spec.ports.length === 0) return [ANY_PORT]
+  return spec.ports.map(({ port, protocol }) => `${protocol}/${port}`)
+}
+
+function first(map: ReadonlyMap<string, string>): string | undefined {
+  const [value] = map.values()
+  return value
+}
+
+/** The service with its VIPs: those asked for, then the automatic ones, IPv4 first. */
+function settle(spec: ServiceSpec, assignments: Assignments): Service {
+  const { autoVips, ...service } = spec
+  if (service.mode === 'dnsrr') return { ...service, vips: [] }
+  const automatic = [...autoVips].sort().flatMap((of) => {
+    const vip = assignments.get(assignmentKey(spec, of))
+    return vip === undefined ? [] : [vip]
+  })
+  return { ...service, vips: [...service.vips, ...automatic] }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** The families that a network's pools can give automatic VIPs of. */
+export function poolFamilies(pools: readonly string[]): (4 | 6)[] {
+  const families = new Set(pools.map((pool) => Cidr.parse(pool).family))
+  return ([4, 6] as const).filter((of) => families.has(of))
+}
