@@ -38,35 +38,10 @@ async function dig(...args: string[]): Promise<string[]> {
 const curl = async (url: string): Promise<string> =>
   (await world.client.run('curl', ['-sS', '--max-time', '5', url])).stdout.trim()
 
-/** The sum of a metric's samples whose labels include all of `labels`. */
-async function metric(at: number, name: string, ...labels: string[]): Promise<number> {
-  const { stdout } = await world
-    .node(at)
-    .space.run('curl', ['-sS', '--max-time', '5', 'http://127.0.0.1:9753/metrics'])
-  return stdout
-    .split('\n')
-    .filter((line) => line.startsWith(`${name}{`) && labels.every((label) => line.includes(label)))
-    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
-}
-
-/** Writes both files and waits until both agents have it in kernel and DNS. */
+/** Gives both agents their files and waits until kernel and DNS have them. */
 async function apply(plan: Plan, holds: () => Promise<boolean>): Promise<void> {
-  const before = await Promise.all(world.nodes.map((_, at) => revision(at)))
-  world.write(plan)
-  await until('both agents to take the file', async () => {
-    const now = await Promise.all(world.nodes.map((_, at) => revision(at)))
-    return now.every(({ desired, applied }, at) => {
-      return desired === applied && desired > (before[at]?.desired ?? 0)
-    })
-  })
+  await Promise.all(world.nodes.map((node) => node.agent.apply(world.definition(node, plan))))
   await until('DNS to say the same', holds)
-}
-
-async function revision(at: number): Promise<{ desired: number; applied: number }> {
-  const status = JSON.parse(await world.fairlead(at, 'status', '--json')) as {
-    revision: { desired: number; applied: number }
-  }
-  return status.revision
 }
 
 async function names(replicas: readonly Replica[]): Promise<void> {
@@ -100,9 +75,10 @@ async function vip(): Promise<void> {
 /** Asks ten times and checks who answered, who was seen, and which path counted it. */
 async function balance(path: 'sock' | 'tc', replicas: readonly Replica[]): Promise<void> {
   title(`curl on the ${path} path: the replicas in turn, across the nodes`)
+  const { agent } = world.node(0)
   const labels = ['service="vote"', `path="${path}"`]
   const other = ['service="vote"', `path="${path === 'tc' ? 'sock' : 'tc'}"`]
-  const count = (...of: string[]) => metric(0, 'fairlead_connections_total', ...of)
+  const count = (...of: string[]) => agent.metric('fairlead_connections_total', ...of)
   const before = [await count(...labels), await count(...other)]
   for (const host of [VIP4, `[${VIP6}]`]) {
     const answers: string[] = []
@@ -151,16 +127,17 @@ async function replacement(requests: Daemon, plan: Plan, killed: Replica): Promi
 
 async function table(): Promise<void> {
   title('fairlead list, and the counters on /metrics')
-  const text = stripVTControlCharacters(await world.fairlead(0, 'list'))
+  const { agent } = world.node(0)
+  const text = stripVTControlCharacters(await agent.command('list'))
   for (const line of text.trimEnd().split('\n')) console.log(`   ${line}`)
-  const listed = JSON.parse(await world.fairlead(0, 'services', '--json')) as {
+  const listed = JSON.parse(await agent.command('services', '--json')) as {
     services: { name: string; counters: { connections: number }[] }[]
   }
   const connections = (listed.services.find(({ name }) => name === 'vote')?.counters ?? []).reduce(
     (sum, row) => sum + row.connections,
     0,
   )
-  const measured = await metric(0, 'fairlead_connections_total', 'service="vote"')
+  const measured = await agent.metric('fairlead_connections_total', 'service="vote"')
   check(`both say ${measured} connections`, connections <= measured && measured > 46)
 }
 
@@ -179,9 +156,13 @@ async function main(): Promise<void> {
   const replicas = [await world.addReplica(0, '1', 10), await world.addReplica(1, '2', 11)]
   const socketPath: Plan = { mode: 'vip', sockets: true }
   const packetPath: Plan = { mode: 'vip', sockets: false }
-  world.write({ mode: 'dnsrr', sockets: true })
-  world.startAgents()
-  await until('the agents to answer', async () => (await dig('vote')).length === 2, 20_000)
+  const first: Plan = { mode: 'dnsrr', sockets: true }
+  for (const node of world.nodes) {
+    node.agent.write(world.definition(node, first))
+    node.agent.start('--detach-on-exit')
+  }
+  await Promise.all(world.nodes.map(({ agent }) => agent.ready()))
+  await until('DNS to answer', async () => (await dig('vote')).length === 2)
 
   await names(replicas)
   await apply(socketPath, async () => (await dig('vote')).join() === VIP4)
@@ -204,8 +185,8 @@ try {
 } catch (error) {
   console.error(`\ndemo failed: ${error instanceof Error ? error.message : String(error)}`)
   if (error instanceof Error && error.cause) console.error(error.cause)
-  for (const { name, agent } of world.nodes)
-    if (agent) console.error(`--- agent of ${name}\n${agent.stdout}${agent.stderr}`)
+  for (const { agent } of world.nodes)
+    console.error(`--- ${agent.name}\n${agent.process?.stdout}${agent.process?.stderr}`)
   process.exitCode = 1
 } finally {
   await world.close()

@@ -2,18 +2,14 @@
  * The stage of the scene: two nodes on a wire, a VXLAN overlay between their bridges, the containers
  * and the file that both agents read. Nothing here configures an ARP entry, a neighbour or a MAC.
  */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { stringify } from 'yaml'
-import { Daemon, NetLab, type Namespace } from '../lib/netns.js'
+import { Agent, type Definition } from '../lib/agent.js'
+import { type Daemon, NetLab, type Namespace } from '../lib/netns.js'
 
 export const VIP4 = '10.0.0.9'
 export const VIP6 = 'fd00:a::9'
 export const CLIENT4 = '10.0.0.8'
 export const CLIENT6 = 'fd00:a::8'
-
-const command = join(import.meta.dirname, '../../src/cli/fairlead.js')
 
 export interface Replica {
   readonly id: string
@@ -25,11 +21,10 @@ export interface Replica {
 }
 
 export interface Node {
-  readonly name: string
   readonly space: Namespace
+  readonly agent: Agent
   /** The bridge's addresses: where this node's agent answers DNS. */
   readonly addresses: readonly string[]
-  agent?: Daemon
 }
 
 /** What the agents' files say, apart from the replicas. */
@@ -40,17 +35,11 @@ export interface Plan {
 }
 
 export class World {
-  readonly lab: NetLab
-  readonly folder = mkdtempSync(join(tmpdir(), 'fairlead-demo-'))
+  readonly lab = new NetLab(undefined, 'fd')
   readonly nodes: Node[] = []
   readonly replicas: Replica[] = []
   client!: Namespace
   private ids = 0
-
-  constructor() {
-    this.lab = new NetLab(undefined, 'fd')
-    this.lab.atClose(() => rmSync(this.folder, { recursive: true, force: true }))
-  }
 
   async build(): Promise<void> {
     const [one, two] = [await this.lab.namespace('node1'), await this.lab.namespace('node2')]
@@ -80,10 +69,7 @@ export class World {
       ...['local', local, 'remote', remote, 'dev', 'eth0'],
     )
     await space.ip('link', 'set', 'vxlan0', 'master', 'br0', 'up')
-    const node = { name, space, addresses }
-    this.nodes.push(node)
-    // For an agent that had to be killed: it cannot remove its own pins.
-    this.lab.atClose(() => rmSync(this.pinsOf(node), { recursive: true, force: true }))
+    this.nodes.push({ space, addresses, agent: new Agent(this.lab, space, name) })
   }
 
   node(at: number): Node {
@@ -100,7 +86,7 @@ export class World {
       addresses: [`${addresses[0] ?? ''}/24`, `${addresses[1] ?? ''}/64`],
       bridge: 'br0',
     })
-    const server = space.spawn(process.execPath, [join(import.meta.dirname, 'vote.js'), id])
+    const server = space.spawn(process.execPath, [join(import.meta.dirname, '../lib/peer.js'), id])
     await server.printed(/ready/)
     const replica: Replica = { id, slot, space, addresses, server, state: 'active' }
     this.replicas.push(replica)
@@ -113,42 +99,13 @@ export class World {
     this.replicas.splice(this.replicas.indexOf(replica), 1)
   }
 
-  /** Writes both agents' files, by rename as editors do. */
-  write(plan: Plan): void {
-    for (const node of this.nodes) {
-      const file = this.fileOf(node)
-      writeFileSync(`${file}.new`, stringify(this.configuration(node, plan)))
-      renameSync(`${file}.new`, file)
-    }
-  }
-
-  fileOf(node: Node): string {
-    return join(this.folder, `${node.name}.yaml`)
-  }
-
-  socketOf(node: Node): string {
-    return join(this.folder, `${node.name}.sock`)
-  }
-
-  private pinsOf(node: Node): string {
-    return `/sys/fs/bpf/${this.lab.prefix}-${node.name}`
-  }
-
-  private configuration(node: Node, plan: Plan): object {
+  /** What one node's agent is to do: the same on both but for where its DNS listens. */
+  definition(node: Node, plan: Plan): Definition {
     const backends = this.replicas.map(({ addresses, slot, id, state }) => ({
       address: addresses,
       ...{ slot, hostname: id, state },
     }))
     return {
-      version: 1,
-      agent: {
-        node: node.name,
-        socket: this.socketOf(node),
-        metrics: '127.0.0.1:9753',
-        state: join(this.folder, `${node.name}.state.json`),
-        pins: this.pinsOf(node),
-        dns: { upstreams: [] },
-      },
       networks: [
         {
           name: 'overlay1',
@@ -174,29 +131,8 @@ export class World {
     }
   }
 
-  startAgents(): void {
-    for (const node of this.nodes) {
-      node.agent = node.space.spawn(process.execPath, [
-        ...[command, 'agent', '--config', this.fileOf(node), '--detach-on-exit'],
-      ])
-    }
-  }
-
-  async stopAgents(): Promise<void> {
-    await Promise.all(this.nodes.map(async ({ agent }) => agent?.stop('SIGTERM', 8_000)))
-  }
-
-  /** Runs the `fairlead` command against a node's agent. */
-  async fairlead(at: number, ...args: string[]): Promise<string> {
-    const node = this.node(at)
-    const done = await node.space.run(process.execPath, [
-      ...[command, ...args, '--socket', this.socketOf(node)],
-    ])
-    return done.stdout
-  }
-
   async close(): Promise<void> {
-    await this.stopAgents()
+    await Promise.all(this.nodes.map(async ({ agent }) => agent.stop()))
     await this.lab.close()
   }
 }
