@@ -241,7 +241,13 @@ struct cursor {
 	__u64 placed6;
 };
 
-/* Client to service is `in`, as in IPVS. Bytes count from the IP header on. */
+/*
+ * Client to service is `in`, as in IPVS. Bytes count from the IP header on; the
+ * socket path sees no header: there, bytes are TCP payload that the other end
+ * acknowledged (in) or that arrived in order (out), each once however often it was
+ * sent, and packets are the segments of the client's socket. Both are added when
+ * the connection ends; UDP counts connections alone.
+ */
 struct counters {
 	__u64 packets_in;
 	__u64 bytes_in;
@@ -446,5 +452,28 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } events SEC(".maps");
+
+/* The socket path alone. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int); /* a socket's descriptor, when read from user space */
+	__type(value, struct sock_peer);
+} sock_peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct udp_to_key);
+	__type(value, struct udp_to);
+} udp_to SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct udp_from_key);
+	__type(value, struct udp_from);
+} udp_from SEC(".maps");
 
 #endif

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The socket path: local processes dial a VIP, and the kernel connects them to a
+ * backend; nothing happens per packet. Attached once, at the root of cgroup v2; a
+ * socket is ours when its network namespace is in `netnses`. Every other process of
+ * the machine passes here too, so what is not ours leaves first.
+ *
+ * A family is that of the address, not of the socket: an IPv6 socket that dials
+ * ::ffff:a.b.c.d leaves by connect6 or sendmsg4, and hears by recvmsg6.
+ *
+ * getpeername and recvmsg may only return 1: kernels refuse to load anything else.
+ */
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <bpf/bpf_helpers.h>
+
+#include "sock.h"
+#include "sockops.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+enum { REFUSE, PROCEED };
+
+/* Not in the uapi headers that user space may include beside the C library's. */
+#define AF_INET 2
+#define AF_INET6 10
+#define LISTENING 10 /* TCP_LISTEN */
+
+/* ---- contexts ------------------------------------------------------------- */
+
+static __always_inline void read_address(struct bpf_sock_addr *ctx, const int family,
+					 struct endpoint *at)
+{
+	if (family == AF_INET) {
+		at->addr[0] = 0;
+		at->addr[1] = 0;
+		at->addr[2] = MAPPED_WORD;
+		at->addr[3] = ctx->user_ip4;
+	} else {
+		at->addr[0] = ctx->user_ip6[0];
+		at->addr[1] = ctx->user_ip6[1];
+		at->addr[2] = ctx->user_ip6[2];
+		at->addr[3] = ctx->user_ip6[3];
+	}
+	at->port = (__be16)ctx->user_port;
+	at->protocol = (__u8)ctx->protocol;
+}
+
+static __always_inline void write_address(struct bpf_sock_addr *ctx, const int family,
+					  const __be32 addr[4], __be16 port)
+{
+	if (family == AF_INET) {
+		ctx->user_ip4 = addr[3];
+	} else {
+		ctx->user_ip6[0] = addr[0];
+		ctx->user_ip6[1] = addr[1];
+		ctx->user_ip6[2] = addr[2];
+		ctx->user_ip6[3] = addr[3];
+	}
+	ctx->user_port = port;
+}
+
+static __always_inline struct netns *netns_of(struct bpf_sock_addr *ctx)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+
+	return bpf_map_lookup_elem(&netnses, &cookie);
+}
+
+static __always_inline int refuse(enum drop_reason reason)
+{
+	count_drop(reason, PATH_SOCK);
+	count_event(EVENT_REFUSED, PATH_SOCK);
+	if (has_set_retval)
+		bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
+}
+
+static __always_inline struct sock_peer *peer_of(struct bpf_sock_addr *ctx)
+{
+	return bpf_sk_storage_get(&sock_peers, ctx->sk, NULL, 0);
+}
+
+/* A socket that dials something else must not keep the VIP of its last connection. */
+static __always_inline void forget_peer(struct bpf_sock_addr *ctx)
+{
+	if (peer_of(ctx))
+		bpf_sk_storage_delete(&sock_peers, ctx->sk);
+}
+
+/* ---- connect -------------------------------------------------------------- */
+
+/*
+ * is_taken() - is there a TCP connection from this very port to that endpoint?
+ *
+ * Only a port that the application bound can clash: the kernel draws the others
+ * after this hook, free for the backend. A socket bound to a port and no address has
+ * no source address yet, and then nothing can be asked: connect says EADDRNOTAVAIL.
+ */
+static __always_inline bool is_taken(struct bpf_sock_addr *ctx, const __be32 addr[4], __be16 port)
+{
+	/* Volatile: clang 19 would read both families' fields by one computed offset. */
+	const volatile struct bpf_sock *own = ctx->sk;
+	__be32 own_addr[4] = {own->src_ip6[0], own->src_ip6[1], own->src_ip6[2], own->src_ip6[3]};
+	__be32 own_addr4 = own->src_ip4;
+	__be16 own_port = bpf_htons(own->src_port);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *other;
+	__u32 size;
+	bool taken;
+
+	if (is_mapped(addr)) {
+		tuple.ipv4.saddr = addr[3];
+		tuple.ipv4.sport = port;
+		tuple.ipv4.daddr = own_addr4;
+		tuple.ipv4.dport = own_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		copy_addr(tuple.ipv6.saddr, addr);
+		tuple.ipv6.sport = port;
+		copy_addr(tuple.ipv6.daddr, own_addr);
+		tuple.ipv6.dport = own_port;
+		size = sizeof(tuple.ipv6);
+	}
+	other = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!other)
+		return false;
+	taken = other->state != LISTENING;
+	bpf_sk_release(other);
+	return taken;
+}
+
+/*
+ * choose_free() - choose(), but avoid a backend that this socket's bound port is
+ * connected to already, through another VIP or directly.
+ */
+static __always_inline enum drop_reason choose_free(struct bpf_sock_addr *ctx,
+						    const struct match *match,
+						    const struct endpoint *to, __u32 *id,
+						    struct backend **backend)
+{
+	enum drop_reason reason = choose(match, to, id, backend);
+	bool collided = false;
+	int try;
+
+	if (reason || ctx->protocol != IPPROTO_TCP || !ctx->sk->src_port)
+		return reason;
+	for (try = 1; try < COLLISION_TRIES; try++) {
+		if (!is_taken(ctx, (*backend)->addr, match->target_port))
+			break;
+		collided = true;
+		reason = choose(match, to, id, backend);
+		if (reason)
+			break;
+	}
+	if (collided)
+		count_event(EVENT_COLLISION, PATH_SOCK);
+	return reason;
+}
+
+static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struct match *match,
+					  const struct endpoint *to, __u32 backend_id,
+					  const struct backend *backend)
+{
+	struct sock_peer peer = {
+		.vip_port = to->port,
+		.backend_port = match->target_port,
+		.network = match->network,
+		.service = match->service,
+		.backend = backend_id,
+		.incarnation = backend->incarnation,
+	};
+	struct sock_peer *stored;
+
+	copy_addr(peer.vip, to->addr);
+	copy_addr(peer.backend_addr, backend->addr);
+	/* An initial value is taken only by storage that this call creates. */
+	stored = bpf_sk_storage_get(&sock_peers, ctx->sk, &peer, BPF_SK_STORAGE_GET_F_CREATE);
+	if (stored)
+		*stored = peer;
+}
+
+static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int family)
+{
+	enum drop_reason reason;
+	struct match match = {};
+	struct backend *backend = NULL;
+	struct endpoint to = {};
+	struct netns *netns;
+	__u32 backend_id = 0;
+
+	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
+		return PROCEED;
+	netns = netns_of(ctx);
+	if (!netns) {
+		forget_peer(ctx);
+		return PROCEED;
+	}
+	read_address(ctx, family, &to);
+	reason = find_service(netns, &to, &match);
+	if (reason)
+		return refuse(reason);
+	if (!match.service) {
+		forget_peer(ctx);
+		return PROCEED;
+	}
+	reason = choose_free(ctx, &match, &to, &backend_id, &backend);
+	if (reason || !backend)
+		return refuse(reason);
+	remember_peer(ctx, &match, &to, backend_id, backend);
+	count_connection(backend_id, PATH_SOCK);
+	write_address(ctx, family, backend->addr, match.target_port);
+	return PROCEED;
+}
+
+SEC("cgroup/connect4")
+int sock_connect4(struct bpf_sock_addr *ctx)
+{
+	return balance_connect(ctx, AF_INET);
+}
+
+SEC("cgroup/connect6")
+int sock_connect6(struct bpf_sock_addr *ctx)
+{
+	return balance_connect(ctx, AF_INET6);
+}
+
+/* ---- unconnected UDP ------------------------------------------------------ */
+
+static __always_inline void read_udp_from_key(struct udp_from_key *key, __u64 cookie,
+					      const __be32 addr[4], __be16 port)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->cookie = cookie;
+	copy_addr(key->backend_addr, addr);
+	key->backend_port = port;
+}
+
+/*
+ * remember_from() - answers of that backend will show the VIP dialled last.
+ *
+ * Written again whenever it is gone: the LRU evicts halves of a pair.
+ */
+static __always_inline void remember_from(__u64 cookie, const struct match *match,
+					  const struct endpoint *to, __u32 backend_id,
+					  const struct backend *backend)
+{
+	struct udp_from value = {
+		.vip_port = to->port,
+		.backend = backend_id,
+		.incarnation = backend->incarnation,
+	};
+	struct udp_from_key key;
+	struct udp_from *from;
+
+	read_udp_from_key(&key, cookie, backend->addr, match->target_port);
+	from = bpf_map_lookup_elem(&udp_from, &key);
+	if (from && same_vip(from, to))
+		return;
+	copy_addr(value.vip, to->addr);
+	bpf_map_update_elem(&udp_from, &key, &value, BPF_ANY);
+}
+
+/*
+ * forget_from() - a datagram straight to a backend takes its answers back from the
+ * VIP: the destination dialled last is the one that answers show. Nothing in an
+ * answer tells two outstanding requests to one backend apart.
+ */
+static __always_inline void forget_from(__u64 cookie, const struct endpoint *to)
+{
+	struct udp_from_key key;
+
+	read_udp_from_key(&key, cookie, to->addr, to->port);
+	if (bpf_map_lookup_elem(&udp_from, &key))
+		bpf_map_delete_elem(&udp_from, &key);
+}
+
+/*
+ * choose_unshared() - choose(), but avoid a backend that already answers this socket
+ * in the name of another VIP. If all tried do, the last is shared.
+ */
+static __always_inline enum drop_reason choose_unshared(__u64 cookie, const struct match *match,
+							const struct endpoint *to, __u32 *id,
+							struct backend **backend)
+{
+	enum drop_reason reason = DROP_NONE;
+	struct udp_from_key key;
+	struct udp_from *from;
+	bool collided = false;
+	int try;
+
+	for (try = 0; try < COLLISION_TRIES; try++) {
+		reason = choose(match, to, id, backend);
+		if (reason)
+			break;
+		read_udp_from_key(&key, cookie, (*backend)->addr, match->target_port);
+		from = bpf_map_lookup_elem(&udp_from, &key);
+		if (!from || same_vip(from, to))
+			break;
+		collided = true;
+	}
+	if (collided)
+		count_event(EVENT_COLLISION, PATH_SOCK);
+	return reason;
+}
+
+/*
+ * backend_kept() - the backend that the socket has for this VIP and port, choosing
+ * one if it has none or it is gone.
+ */
+static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct match *match,
+						     const struct endpoint *to, __u32 *id,
+						     struct backend **backend)
+{
+	struct udp_to_key key = {.cookie = cookie, .vip_port = to->port};
+	enum drop_reason reason;
+	struct udp_to value = {};
+	struct udp_to *kept;
+
+	copy_addr(key.vip, to->addr);
+	kept = bpf_map_lookup_elem(&udp_to, &key);
+	if (kept && kept->network == match->network) {
+		*id = kept->backend;
+		*backend = backend_alive(kept->backend, match->service, kept->incarnation);
+		if (*backend)
+			return DROP_NONE;
+	}
+	reason = choose_unshared(cookie, match, to, id, backend);
+	if (reason || !*backend)
+		return reason;
+	if (kept)
+		count_event(EVENT_RESELECT, PATH_SOCK);
+	count_connection(*id, PATH_SOCK);
+	value.network = match->network;
+	value.service = match->service;
+	value.backend = *id;
+	value.incarnation = (*backend)->incarnation;
+	value.backend_port = match->target_port;
+	bpf_map_update_elem(&udp_to, &key, &value, BPF_ANY);
+	return DROP_NONE;
+}
+
+static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int family)
+{
+	struct netns *netns = netns_of(ctx);
+	struct backend *backend = NULL;
+	enum drop_reason reason;
+	struct endpoint to = {};
+	struct match match = {};
+	__u32 backend_id = 0;
+	__u64 cookie;
+
+	if (!netns || ctx->protocol != IPPROTO_UDP)
+		return PROCEED;
+	read_address(ctx, family, &to);
+	reason = find_service(netns, &to, &match);
+	if (reason)
+		return refuse(reason);
+	cookie = bpf_get_socket_cookie(ctx);
+	if (!match.service) {
+		forget_from(cookie, &to);
+		return PROCEED;
+	}
+	reason = backend_kept(cookie, &match, &to, &backend_id, &backend);
+	if (reason || !backend)
+		return refuse(reason);
+	remember_from(cookie, &match, &to, backend_id, backend);
+	write_address(ctx, family, backend->addr, match.target_port);
+	return PROCEED;
+}
+
+SEC("cgroup/sendmsg4")
+int sock_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return balance_sendmsg(ctx, AF_INET);
+}
+
+SEC("cgroup/sendmsg6")
+int sock_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return balance_sendmsg(ctx, AF_INET6);
+}
+
+/* ---- what the application sees -------------------------------------------- */
+
+/*
+ * show_peer() - the VIP in place of the backend that the socket is connected to.
+ *
+ * connect(AF_UNSPEC) passes no hook and a connect can fail after its hook, so what
+ * was remembered counts only if it is the address that the kernel reports.
+ */
+static __always_inline bool show_peer(struct bpf_sock_addr *ctx, const int family,
+				      const struct endpoint *from)
+{
+	struct sock_peer *peer = peer_of(ctx);
+
+	if (!peer || peer->backend_port != from->port || !same_addr(peer->backend_addr, from->addr))
+		return false;
+	write_address(ctx, family, peer->vip, peer->vip_port);
+	return true;
+}
+
+static __always_inline void translate_source(struct bpf_sock_addr *ctx, const int family)
+{
+	struct endpoint from = {};
+	struct udp_from_key key;
+	struct udp_from *vip;
+
+	read_address(ctx, family, &from);
+	if (ctx->sk->dst_port && show_peer(ctx, family, &from))
+		return;
+	if (!netns_of(ctx))
+		return;
+	read_udp_from_key(&key, bpf_get_socket_cookie(ctx), from.addr, from.port);
+	vip = bpf_map_lookup_elem(&udp_from, &key);
+	if (vip)
+		write_address(ctx, family, vip->vip, vip->vip_port);
+}
+
+SEC("cgroup/recvmsg4")
+int sock_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	translate_source(ctx, AF_INET);
+	return PROCEED;
+}
+
+SEC("cgroup/recvmsg6")
+int sock_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	translate_source(ctx, AF_INET6);
+	return PROCEED;
+}
+
+SEC("cgroup/getpeername4")
+int sock_peername4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint peer = {};
+
+	read_address(ctx, AF_INET, &peer);
+	show_peer(ctx, AF_INET, &peer);
+	return PROCEED;
+}
+
+SEC("cgroup/getpeername6")
+int sock_peername6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint peer = {};
+
+	read_address(ctx, AF_INET6, &peer);
+	show_peer(ctx, AF_INET6, &peer);
+	return PROCEED;
+}
+
+/* ---- accounting ----------------------------------------------------------- */
+
+SEC("sockops")
+int sock_ops(struct bpf_sock_ops *ctx)
+{
+	watch(ctx);
+	return PROCEED;
+}
