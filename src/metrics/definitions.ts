@@ -24,19 +24,19 @@ const dnsBuckets = [
 export const definitions = {
   // ---- traffic
   packets: {
-    name: 'fairlead_service_packets_total',
+    name: 'fairlead_packets_total',
     type: 'counter',
     help: 'Packets carried; direction in is from the client to the service.',
     labels: [...backend, 'path', 'direction'],
   },
   bytes: {
-    name: 'fairlead_service_bytes_total',
+    name: 'fairlead_bytes_total',
     type: 'counter',
     help: 'Bytes carried, from the IP header on; direction in is from the client to the service.',
     labels: [...backend, 'path', 'direction'],
   },
   connections: {
-    name: 'fairlead_service_connections_total',
+    name: 'fairlead_connections_total',
     type: 'counter',
     help: 'Flows that were given a backend.',
     labels: [...backend, 'path'],

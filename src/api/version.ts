@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { z } from 'zod'
 
-// Seen from dist/src: the compiled files are all that ever runs.
-const packageFile = new URL('../../package.json', import.meta.url)
+// Seen from dist/src/api: the compiled files are all that ever runs.
+const packageFile = new URL('../../../package.json', import.meta.url)
 
 /** The version in package.json. */
 export const version = z

@@ -1,0 +1,117 @@
+/** The other end of the API, for the commands. */
+import { request } from 'node:http'
+import type { z } from 'zod'
+import { FairleadError, type ErrorCode } from '../errors.js'
+import * as schema from './schema.js'
+
+/** Reading every counter of ten thousand services takes well under a second. */
+const TIMEOUT_MS = 15_000
+
+/** What the agent says of the request rather than of itself; the rest is its own trouble. */
+const forwardedCodes: readonly ErrorCode[] = ['REFERENCE', 'FILE', 'SCHEMA', 'CONFIG']
+
+/**
+ * Every method throws FairleadError: AGENT if no agent answers or it answers with an error,
+ * REFERENCE for what it does not know, FILE or SCHEMA for a file that it could not take.
+ */
+export class AgentClient {
+  constructor(private readonly socketPath: string) {}
+
+  status(): Promise<schema.StatusView> {
+    return this.#get('/v1/status', schema.statusSchema)
+  }
+
+  async services(): Promise<schema.ServiceView[]> {
+    return (await this.#get('/v1/services', schema.servicesSchema)).services
+  }
+
+  service(network: string, name: string): Promise<schema.ServiceView> {
+    const path = [network, name].map(encodeURIComponent).join('/')
+    return this.#get(`/v1/services/${path}`, schema.serviceSchema)
+  }
+
+  async networks(): Promise<schema.NetworkView[]> {
+    return (await this.#get('/v1/networks', schema.networksSchema)).networks
+  }
+
+  async problems(): Promise<schema.ProblemView[]> {
+    return (await this.#get('/v1/problems', schema.problemsSchema)).problems
+  }
+
+  drops(): Promise<schema.DropsView> {
+    return this.#get('/v1/drops', schema.dropsSchema)
+  }
+
+  async maps(): Promise<schema.MapView[]> {
+    return (await this.#get('/v1/maps', schema.mapsSchema)).maps
+  }
+
+  /** @returns the revision after the reload */
+  async reload(): Promise<number> {
+    return parse(schema.reloadSchema, await this.#send('POST', '/v1/reload')).revision
+  }
+
+  async #get<T>(path: string, shape: z.ZodType<T>): Promise<T> {
+    return parse(shape, await this.#send('GET', path))
+  }
+
+  async #send(method: string, path: string): Promise<unknown> {
+    const { status, text } = await this.#exchange(method, path).catch((cause: unknown) => {
+      throw new FairleadError('AGENT', `no agent answers at ${this.socketPath}: ${reason(cause)}`, {
+        cause,
+      })
+    })
+    const body = parseJson(text)
+    if (status === 200) return body
+    const { code, message } = parse(schema.errorSchema, body)
+    const known = forwardedCodes.find((each) => each === code)
+    throw known === undefined
+      ? new FairleadError('AGENT', `the agent answered ${status} ${code}: ${message}`)
+      : new FairleadError(known, message)
+  }
+
+  #exchange(method: string, path: string): Promise<{ status: number; text: string }> {
+    return new Promise((resolve, reject) => {
+      const exchange = request(
+        // Without an agent: the connection ends with the answer, so the command can end.
+        { socketPath: this.socketPath, method, path, agent: false, timeout: TIMEOUT_MS },
+        (response) => {
+          const chunks: Buffer[] = []
+          response.on('data', (chunk: Buffer) => chunks.push(chunk))
+          response.once('error', reject)
+          response.once('end', () => {
+            const text = Buffer.concat(chunks).toString('utf8')
+            resolve({ status: response.statusCode ?? 0, text })
+          })
+        },
+      )
+      exchange.once('timeout', () => exchange.destroy(new Error('timed out')))
+      exchange.once('error', reject)
+      exchange.end()
+    })
+  }
+}
+
+function parse<T>(shape: z.ZodType<T>, body: unknown): T {
+  const result = shape.safeParse(body)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const where = issue === undefined ? '' : ` (${issue.path.join('.')}: ${issue.message})`
+  throw new FairleadError('AGENT', `the agent's answer is not of a known shape${where}`)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new FairleadError('AGENT', "the agent's answer is not JSON", { cause })
+  }
+}
+
+function reason(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException).code
+  if (code === 'ENOENT') return 'there is no such socket'
+  if (code === 'ECONNREFUSED') return 'nobody listens there'
+  if (code === 'EACCES') return 'permission denied'
+  return cause instanceof Error ? cause.message : String(cause)
+}

@@ -1,0 +1,122 @@
+/**
+ * The shapes that the agent answers with and that the commands read: one description for both ends,
+ * and for anyone who reads `--json`. Fields are added, never renamed, below one version of the API.
+ */
+import { z } from 'zod'
+
+const count = z.number()
+const path = z.enum(['tc', 'sock', 'xdp'])
+
+/** Totals since the kernel maps were made; bytes count from the IP header on. */
+export const countersSchema = z.object({
+  path,
+  packetsIn: count,
+  bytesIn: count,
+  packetsOut: count,
+  bytesOut: count,
+  connections: count,
+})
+
+export const backendSchema = z.object({
+  address: z.string(),
+  weight: z.number(),
+  state: z.enum(['active', 'draining', 'down']),
+  slot: z.string().optional(),
+  hostname: z.string().optional(),
+  /** One row a path that has ever counted. */
+  counters: z.array(countersSchema),
+})
+
+export const serviceSchema = z.object({
+  network: z.string(),
+  name: z.string(),
+  mode: z.enum(['vip', 'dnsrr']),
+  algorithm: z.enum(['rr', 'wrr', 'random']),
+  ttlSeconds: z.number(),
+  vips: z.array(z.string()),
+  /** Empty in mode vip: every TCP and UDP port. */
+  ports: z.array(
+    z.object({
+      protocol: z.enum(['tcp', 'udp']),
+      port: z.number(),
+      targetPort: z.number(),
+      name: z.string().optional(),
+    }),
+  ),
+  aliases: z.array(z.string()),
+  backends: z.array(backendSchema),
+  /** The whole service's, those of backends that have left included; one row a path. */
+  counters: z.array(countersSchema),
+})
+
+export const networkSchema = z.object({
+  name: z.string(),
+  subnets: z.array(z.string()),
+  pools: z.array(z.string()),
+  reserved: z.array(z.string()),
+  dns: z.array(z.string()),
+  services: count,
+})
+
+export const problemSchema = z.object({
+  source: z.string(),
+  item: z.string(),
+  place: z.string().optional(),
+  code: z.string(),
+  reason: z.string(),
+})
+
+export const reasonCountSchema = z.object({ reason: z.string(), path, count })
+
+export const mapSchema = z.object({ map: z.string(), entries: count, capacity: count })
+
+export const attachmentSchema = z.object({
+  network: z.string(),
+  namespace: z.string().optional(),
+  target: z.string(),
+  hook: z.enum(['tcx', 'clsact', 'cgroup']),
+  program: z.string(),
+})
+
+export const statusSchema = z.object({
+  version: z.string(),
+  /** Name of the node. */
+  node: z.string(),
+  kernel: z.string(),
+  uptimeSeconds: z.number(),
+  /** `applied` is behind `desired` while a change is being written to the kernel. */
+  revision: z.object({ desired: z.number(), applied: z.number() }),
+  reconcile: z.object({
+    cycles: count,
+    failures: count,
+    repaired: count,
+    lastDurationSeconds: z.number(),
+    lastError: z.string().optional(),
+  }),
+  sources: z.array(z.object({ name: z.string(), from: z.string().optional(), problems: count })),
+  networks: count,
+  services: count,
+  problems: count,
+  attachments: z.array(attachmentSchema),
+  features: z.record(z.string(), z.boolean()),
+})
+
+export const servicesSchema = z.object({ services: z.array(serviceSchema) })
+export const networksSchema = z.object({ networks: z.array(networkSchema) })
+export const problemsSchema = z.object({ problems: z.array(problemSchema) })
+export const dropsSchema = z.object({
+  drops: z.array(reasonCountSchema),
+  events: z.array(reasonCountSchema),
+})
+export const mapsSchema = z.object({ maps: z.array(mapSchema) })
+export const reloadSchema = z.object({ revision: z.number() })
+export const errorSchema = z.object({ code: z.string(), message: z.string() })
+
+export type PathCounters = z.infer<typeof countersSchema>
+export type BackendView = z.infer<typeof backendSchema>
+export type ServiceView = z.infer<typeof serviceSchema>
+export type NetworkView = z.infer<typeof networkSchema>
+export type StatusView = z.infer<typeof statusSchema>
+export type DropsView = z.infer<typeof dropsSchema>
+export type MapView = z.infer<typeof mapSchema>
+export type ProblemView = z.infer<typeof problemSchema>
