@@ -81,11 +81,44 @@ static __always_inline struct sock_peer *peer_of(struct bpf_sock_addr *ctx)
 	return bpf_sk_storage_get(&sock_peers, ctx->sk, NULL, 0);
 }
 
-/* A socket that dials something else must not keep the VIP of its last connection. */
 static __always_inline void forget_peer(struct bpf_sock_addr *ctx)
 {
 	if (peer_of(ctx))
 		bpf_sk_storage_delete(&sock_peers, ctx->sk);
+}
+
+static __always_inline void read_udp_from_key(struct udp_from_key *key, __u64 cookie,
+					      const __be32 addr[4], __be16 port)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->cookie = cookie;
+	copy_addr(key->backend_addr, addr);
+	key->backend_port = port;
+}
+
+/*
+ * forget_from() - a datagram straight to a backend takes its answers back from the
+ * VIP: the destination dialled last is the one that answers show. Nothing in an
+ * answer tells two outstanding requests to one backend apart.
+ */
+static __always_inline void forget_from(__u64 cookie, const struct endpoint *to)
+{
+	struct udp_from_key key;
+
+	read_udp_from_key(&key, cookie, to->addr, to->port);
+	if (bpf_map_lookup_elem(&udp_from, &key))
+		bpf_map_delete_elem(&udp_from, &key);
+}
+
+/*
+ * dialled_past() - the socket dials something that is not ours: what it knows of
+ * its last connection must not speak for this one.
+ */
+static __always_inline void dialled_past(struct bpf_sock_addr *ctx, const struct endpoint *to)
+{
+	forget_peer(ctx);
+	if (ctx->protocol == IPPROTO_UDP)
+		forget_from(bpf_get_socket_cookie(ctx), to);
 }
 
 /* ---- connect -------------------------------------------------------------- */
@@ -201,7 +234,7 @@ static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int 
 	if (reason)
 		return refuse(reason);
 	if (!match.service) {
-		forget_peer(ctx);
+		dialled_past(ctx, &to);
 		return PROCEED;
 	}
 	reason = choose_free(ctx, &match, &to, &backend_id, &backend);
@@ -227,15 +260,6 @@ int sock_connect6(struct bpf_sock_addr *ctx)
 
 /* ---- unconnected UDP ------------------------------------------------------ */
 
-static __always_inline void read_udp_from_key(struct udp_from_key *key, __u64 cookie,
-					      const __be32 addr[4], __be16 port)
-{
-	__builtin_memset(key, 0, sizeof(*key));
-	key->cookie = cookie;
-	copy_addr(key->backend_addr, addr);
-	key->backend_port = port;
-}
-
 /*
  * remember_from() - answers of that backend will show the VIP dialled last.
  *
@@ -259,20 +283,6 @@ static __always_inline void remember_from(__u64 cookie, const struct match *matc
 		return;
 	copy_addr(value.vip, to->addr);
 	bpf_map_update_elem(&udp_from, &key, &value, BPF_ANY);
-}
-
-/*
- * forget_from() - a datagram straight to a backend takes its answers back from the
- * VIP: the destination dialled last is the one that answers show. Nothing in an
- * answer tells two outstanding requests to one backend apart.
- */
-static __always_inline void forget_from(__u64 cookie, const struct endpoint *to)
-{
-	struct udp_from_key key;
-
-	read_udp_from_key(&key, cookie, to->addr, to->port);
-	if (bpf_map_lookup_elem(&udp_from, &key))
-		bpf_map_delete_elem(&udp_from, &key);
 }
 
 /*
