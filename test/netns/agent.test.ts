@@ -1,0 +1,238 @@
+/** The agent as a whole: what it does when things are empty, shared, wrong or spoiled. */
+import { join } from 'node:path'
+import t from 'tap'
+import { Agent } from '../lib/agent.js'
+import { NetLab, run, until } from '../lib/netns.js'
+import { CLIENT4, NODE4, Stage, VIP4, VIP6 } from '../lib/stage.js'
+
+const command = join(import.meta.dirname, '../../src/cli/fairlead.js')
+
+t.test('a service without backends refuses at once', async (t) => {
+  const stage = await Stage.build(t, 1)
+  for (const path of ['sock', 'tc'] as const) {
+    const empty = stage.definition(path === 'sock', stage.service({ backends: [] }))
+    if (path === 'sock') await stage.start(empty)
+    else await stage.agent.apply(empty)
+    for (const host of [VIP4, `[${VIP6}]`]) {
+      const tried = await stage.curl(`http://${host}/`)
+      t.equal(tried.code, 7, `${path}: curl to ${host} cannot connect`)
+      t.match(tried.stderr, /Connection refused|Couldn't connect/)
+    }
+    const drops = await stage.agent.metric(
+      'fairlead_drops_total',
+      'reason="no_backend"',
+      `path="${path}"`,
+    )
+    t.equal(drops, 2, `${path}: each is counted`)
+    t.equal(
+      (await stage.client.run('dig', ['+short', 'web'])).stdout.trim(),
+      VIP4,
+      'the name stays, with its VIP',
+    )
+  }
+})
+
+t.test('two networks with one VIP do not see each other', async (t) => {
+  const stage = await Stage.build(t, 1)
+  const { lab, node } = stage
+  await lab.bridge(node, 'br1')
+  const other = await lab.container(node, 'other', { addresses: [`${CLIENT4}/24`], bridge: 'br1' })
+  const target = await lab.container(node, 'target', { addresses: ['10.1.0.10/24'], bridge: 'br1' })
+  const server = target.spawn(process.execPath, [
+    join(import.meta.dirname, '../lib/peer.js'),
+    'other',
+  ])
+  await server.printed(/ready/)
+  for (const sockets of [true, false]) {
+    const definition = {
+      networks: [
+        stage.network(sockets),
+        {
+          name: 'net2',
+          subnets: ['10.1.0.0/24'],
+          attach: { bridge: 'br1', sockets: sockets ? [other.path] : [] },
+        },
+      ],
+      services: [
+        stage.service(),
+        { name: 'web', network: 'net2', vip: VIP4, ports: [80], backends: ['10.1.0.10'] },
+        { name: 'only2', network: 'net2', vip: '10.1.0.77', ports: [80], backends: ['10.1.0.10'] },
+      ],
+    }
+    if (sockets) await stage.start(definition)
+    else await stage.agent.apply(definition)
+    const path = sockets ? 'sock' : 'tc'
+    t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0', `${path}: net1`)
+    const there = await other.run('curl', ['-sS', '--max-time', '5', `http://${VIP4}/`])
+    t.equal(there.stdout.trim(), 'other', `${path}: net2`)
+    const foreign = await stage.curl('http://10.1.0.77/', '--connect-timeout', '1')
+    t.not(foreign.code, 0, `${path}: a VIP of net2 is nothing in net1`)
+  }
+})
+
+t.test('a mistake on reload is reported and changes nothing', async (t) => {
+  const stage = await Stage.build(t, 1)
+  await stage.start(stage.definition(false))
+  const problems = async (): Promise<{ place?: string; reason: string }[]> =>
+    (
+      JSON.parse(await stage.agent.command('problems', '--json')) as {
+        problems: { place?: string; reason: string }[]
+      }
+    ).problems
+  t.same(await problems(), [])
+
+  stage.agent.write('version: 1\nnetworks: [\n')
+  await until('the syntax error to be told', async () => (await problems()).length > 0)
+  t.match((await problems())[0]?.place, /fairlead\.yaml:\d+:\d+/, 'file, line and column')
+  t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0', 'traffic goes on')
+
+  const broken = stage.service({ name: 'broken', vip: '10.1.0.50', ports: [99999] })
+  const added = stage.service({ name: 'added', vip: '10.1.0.51' })
+  stage.agent.write(stage.agent.text(stage.definition(false, stage.service(), broken, added)))
+  await until('the bad port to be told', async () =>
+    (await problems()).some(({ place }) => place?.includes('ports')),
+  )
+  await until('the good service to work', async () => {
+    return (await stage.curl('http://10.1.0.51/', '--connect-timeout', '1')).stdout.trim() !== ''
+  })
+  t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0', 'the old one too')
+
+  await stage.agent.apply(stage.definition(false))
+  t.same(await problems(), [], 'mended')
+})
+
+/** bpftool's view of a pinned map. */
+async function dump(stage: Stage, map: string): Promise<{ key: string[]; value: string[] }[]> {
+  const { stdout } = await run('bpftool', [
+    ...['-j', 'map', 'dump', 'pinned', `${stage.agent.pins}/maps/${map}`],
+  ])
+  return JSON.parse(stdout) as { key: string[]; value: string[] }[]
+}
+
+t.test('a map entry changed by hand is repaired and counted', async (t) => {
+  const stage = await Stage.build(t, 1)
+  await stage.start(stage.definition(false))
+  const before = await dump(stage, 'ports4')
+  const [entry] = before
+  if (!entry) throw new Error('no port rows')
+  await run('bpftool', [
+    ...['map', 'delete', 'pinned', `${stage.agent.pins}/maps/ports4`, 'key', ...entry.key],
+  ])
+  const all = await dump(stage, 'vips4')
+  for (const { key } of all)
+    await run('bpftool', [
+      ...['map', 'delete', 'pinned', `${stage.agent.pins}/maps/vips4`, 'key', ...key],
+    ])
+  await until(
+    'the rows to come back',
+    async () => {
+      const [ports, vips] = [await dump(stage, 'ports4'), await dump(stage, 'vips4')]
+      return ports.length === before.length && vips.length === all.length
+    },
+    60_000,
+  )
+  t.ok((await stage.agent.metric('fairlead_drift_repaired_total')) >= 1 + all.length)
+  t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0')
+})
+
+t.test('two VIPs of one backend, and a direct connection, from one client port', async (t) => {
+  const stage = await Stage.build(t, 1)
+  await stage.start(
+    stage.definition(
+      false,
+      stage.service(),
+      stage.service({ name: 'web2', vip: ['10.1.0.19', 'fd00:1::19'] }),
+    ),
+  )
+  const program = `
+import socket, sys
+hosts, socks = sys.argv[1:], []
+for host in hosts:
+    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.settimeout(5)
+    s.bind(('::' if ':' in host else '0.0.0.0', 40404))
+    s.connect((host, 80))
+    socks.append(s)
+for turn in range(3):
+    for s in socks[::-1]:
+        s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n' if turn == 0 else b'X: y\\r\\n')
+for s in socks:
+    s.sendall(b'\\r\\n')
+for s in socks:
+    body = b''
+    while True:
+        part = s.recv(4096)
+        if not part: break
+        body += part
+    print(body.decode().strip().splitlines()[-1])
+`
+  for (const [title, hosts] of [
+    ['VIP, VIP, direct', [VIP4, '10.1.0.19', '10.1.0.10']],
+    ['direct, VIP, VIP', ['10.1.0.10', '10.1.0.19', VIP4]],
+    ['IPv6: VIP, direct, VIP', [VIP6, 'fd00:1::a', 'fd00:1::19']],
+  ] as const) {
+    const collisions = await stage.agent.metric('fairlead_events_total', 'event="collision"')
+    const { stdout, stderr } = await stage.python(program, ...hosts)
+    t.same(stdout.trim().split('\n'), ['backend-0', 'backend-0', 'backend-0'], `${title} ${stderr}`)
+    const after = await stage.agent.metric('fairlead_events_total', 'event="collision"')
+    t.equal(after - collisions, 2, `${title}: both collisions are counted`)
+  }
+})
+
+t.test('automatic VIPs survive a restart and unrelated changes', async (t) => {
+  const stage = await Stage.build(t, 1)
+  const auto = (name: string) => stage.service({ name, vip: 'auto' })
+  await stage.start(stage.definition(false, auto('one'), auto('two')))
+  const resolve = async (): Promise<string[]> =>
+    (await stage.client.run('dig', ['+short', 'one', 'A', 'one', 'AAAA', 'two', 'A'])).stdout
+      .trim()
+      .split('\n')
+  const first = await resolve()
+  t.equal(new Set(first).size, 3, first.join())
+  t.notOk(first.some((vip) => [NODE4, CLIENT4, '10.1.0.10'].includes(vip)))
+  await stage.agent.apply(stage.definition(false, auto('zero'), auto('one'), auto('two')))
+  t.same(await resolve(), first, 'after another service came')
+  await stage.agent.stop()
+  stage.agent.start('--detach-on-exit')
+  await stage.agent.ready()
+  t.same(await resolve(), first, 'after a restart')
+})
+
+t.test('an agent that ends leaves traffic flowing, and the next one goes on', async (t) => {
+  const stage = await Stage.build(t, 2)
+  stage.agent.write(stage.definition(false))
+  stage.agent.start()
+  await stage.agent.ready()
+  t.match((await stage.curl(`http://${VIP4}/`)).stdout, /backend/)
+  await stage.agent.process?.stop('SIGKILL')
+  for (let request = 0; request < 4; request++)
+    t.match((await stage.curl(`http://${VIP4}/`)).stdout, /backend/, 'without an agent')
+  stage.agent.start()
+  await stage.agent.ready()
+  t.match((await stage.curl(`http://${VIP4}/`)).stdout, /backend/, 'with the next')
+  t.equal(await stage.agent.metric('fairlead_connections_total', 'path="tc"'), 6, 'counters go on')
+  await stage.agent.stop()
+  t.match((await stage.curl(`http://${VIP4}/`)).stdout, /backend/, 'it ended in order: still there')
+  await run(process.execPath, [command, 'detach', '--pins', stage.agent.pins])
+  const gone = await stage.curl(`http://${VIP4}/`, '--connect-timeout', '1')
+  t.not(gone.code, 0, 'after detach nothing of it is left')
+})
+
+t.test('an agent without the capabilities says which it lacks', async (t) => {
+  const lab = new NetLab(t)
+  const node = await lab.namespace('node')
+  const agent = new Agent(lab, node, 'node')
+  agent.write({ networks: [], services: [] })
+  const tried = await run(
+    'setpriv',
+    [
+      ...['--bounding-set=-bpf,-sys_admin', '--inh-caps=-bpf,-sys_admin'],
+      ...[process.execPath, command, 'agent', '--config', agent.file],
+    ],
+    { mayFail: true },
+  )
+  t.not(tried.code, 0)
+  t.match(tried.stderr, /CAP_BPF/)
+  t.notMatch(tried.stderr, /\n\s+at /, 'no stack trace')
+})
