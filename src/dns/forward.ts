@@ -1,0 +1,149 @@
+/**
+ * Other people's names: asked of up to three upstreams in order, on behalf of many at once.
+ *
+ * Equal questions that wait at the same time share one exchange. That spares upstreams, leaves a
+ * guesser of ids only one chance at a time (RFC 5452, 5), and breaks loops: a question of ours that
+ * comes back to us by way of an upstream joins the wait for itself instead of going round again.
+ */
+
+import { askUdp, askTcp, UpstreamTimeout, type UpstreamQuestion } from './upstream.js'
+import { endpointText, type Endpoint } from './endpoint.js'
+import type { DnsObserver, UpstreamOutcome } from './observer.js'
+import { FLAG_CD, FLAG_TC, RCODE, type PeekedQuery } from './query.js'
+
+export interface ForwardOptions {
+  readonly upstreams: readonly Endpoint[]
+  /** For one upstream, its retry by TCP included. */
+  readonly timeoutMs: number
+  /** For all upstreams together. */
+  readonly deadlineMs: number
+  /** Askers waiting at the same time. */
+  readonly maxInFlight: number
+  readonly observer: DnsObserver
+}
+
+/** The upstream's whole message; undefined: none answered. */
+export type ForwardResult = Buffer | undefined
+type Waiter = (result: ForwardResult) => void
+
+export class Forwarder {
+  readonly #options: ForwardOptions
+  readonly #waiting = new Map<string, Waiter[]>()
+  readonly #abort = new AbortController()
+  #upstreams: readonly Endpoint[]
+  #inFlight = 0
+
+  constructor(options: ForwardOptions) {
+    this.#options = options
+    this.#upstreams = options.upstreams
+  }
+
+  get upstreams(): readonly Endpoint[] {
+    return this.#upstreams
+  }
+
+  /** @param own listeners of ours: asking them would go round in a circle */
+  exclude(own: (upstream: Endpoint) => boolean): void {
+    this.#upstreams = this.#options.upstreams.filter((upstream) => !own(upstream))
+  }
+
+  /**
+   * @returns false when too many wait already; `done` is then never called. After `close` it is
+   *          never called either.
+   */
+  forward(query: PeekedQuery, done: Waiter): boolean {
+    if (this.#inFlight >= this.#options.maxInFlight || this.#abort.signal.aborted) return false
+    this.#count(1)
+    const checkingDisabled = (query.flags & FLAG_CD) !== 0
+    const key = `${query.edns?.dnssecOk ?? '-'} ${checkingDisabled} ${query.key}`
+    const waiting = this.#waiting.get(key)
+    if (waiting !== undefined) {
+      waiting.push(done)
+      return true
+    }
+    this.#waiting.set(key, [done])
+    const question: UpstreamQuestion = {
+      // The datagram's own buffer may be a view on a larger one: keep only what is needed.
+      bytes: Buffer.from(query.bytes.subarray(0, query.questionEnd)),
+      key: query.key,
+      checkingDisabled,
+      dnssecOk: query.edns?.dnssecOk,
+    }
+    void this.#askAll(question).then((result) => this.#settle(key, result))
+    return true
+  }
+
+  close(): void {
+    this.#abort.abort()
+    this.#waiting.clear()
+    this.#count(-this.#inFlight)
+  }
+
+  #settle(key: string, result: ForwardResult): void {
+    const waiting = this.#waiting.get(key)
+    if (waiting === undefined) return
+    this.#waiting.delete(key)
+    this.#count(-waiting.length)
+    for (const done of waiting) {
+      try {
+        done(result)
+      } catch {
+        this.#options.observer.dropped('internal')
+      }
+    }
+  }
+
+  #count(change: number): void {
+    this.#inFlight += change
+    this.#options.observer.inFlight(this.#inFlight)
+  }
+
+  /** SERVFAIL and REFUSED send us on to the next; the last one's word then stands. */
+  async #askAll(question: UpstreamQuestion): Promise<ForwardResult> {
+    const until = performance.now() + this.#options.deadlineMs
+    let last: ForwardResult
+    for (const upstream of this.#upstreams) {
+      const left = until - performance.now()
+      if (left <= 0 || this.#abort.signal.aborted) break
+      const { outcome, reply } = await this.#ask(
+        upstream,
+        question,
+        Math.min(left, this.#options.timeoutMs),
+      )
+      last = reply ?? last
+      if (outcome === 'answered') break
+    }
+    return last
+  }
+
+  async #ask(
+    upstream: Endpoint,
+    question: UpstreamQuestion,
+    timeoutMs: number,
+  ): Promise<{ outcome: UpstreamOutcome; reply?: Buffer }> {
+    const started = performance.now()
+    const { observer } = this.#options
+    let result: { outcome: UpstreamOutcome; reply?: Buffer }
+    try {
+      const common = { upstream, question, signal: this.#abort.signal, observer }
+      let reply = await askUdp({ ...common, timeoutMs })
+      if ((reply.readUInt16BE(2) & FLAG_TC) !== 0) {
+        const left = timeoutMs - (performance.now() - started)
+        reply = await askTcp({ ...common, timeoutMs: Math.max(left, 1) })
+      }
+      result = { outcome: outcomeOf(reply), reply }
+    } catch (error) {
+      result = { outcome: error instanceof UpstreamTimeout ? 'timeout' : 'error' }
+    }
+    const seconds = (performance.now() - started) / 1000
+    if (!this.#abort.signal.aborted) {
+      observer.forwarded({ upstream: endpointText(upstream), outcome: result.outcome, seconds })
+    }
+    return result
+  }
+}
+
+function outcomeOf(reply: Buffer): UpstreamOutcome {
+  const rcode = reply.readUInt16BE(2) & 0xf
+  return rcode === RCODE.SERVFAIL ? 'servfail' : rcode === RCODE.REFUSED ? 'refused' : 'answered'
+}

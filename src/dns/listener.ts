@@ -1,0 +1,144 @@
+/** One address and port, by UDP and TCP: opens, serves, and opens again after a failure. */
+
+import type { Socket as UdpSocket } from 'node:dgram'
+import type { Server, Socket } from 'node:net'
+import { endpointText, type Endpoint } from './endpoint.js'
+import type { DnsObserver } from './observer.js'
+import type { Responder } from './responder.js'
+import { openTcp, openUdp, type OpenRequest, type SocketOpener } from './socket.js'
+import { serveStream } from './stream.js'
+
+const UDP_BUFFER_BYTES = 4 * 1024 * 1024
+
+export interface ListenerOptions {
+  readonly endpoint: Endpoint
+  readonly namespace: string | undefined
+  readonly open: SocketOpener | undefined
+  readonly responder: Responder
+  readonly observer: DnsObserver
+  readonly maxConnections: number
+  readonly idleMs: number
+  /** The first wait after a failure; it doubles up to the second. */
+  readonly retryMs: readonly [first: number, last: number]
+  /** Called with the reason at each failure, with undefined when all is well again. */
+  readonly onState: (failure: string | undefined) => void
+}
+
+export class Listener {
+  readonly #options: ListenerOptions
+  readonly #connections = new Set<Socket>()
+  #udp: UdpSocket | undefined
+  #tcp: Server | undefined
+  #retry: NodeJS.Timeout | undefined
+  #waitMs: number
+  #closed = false
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    this.#waitMs = options.retryMs[0]
+  }
+
+  /** As configured, but with the true port once one was given for 0. */
+  get endpoint(): Endpoint {
+    const port = this.#udp?.address().port ?? this.#options.endpoint.port
+    return { ...this.#options.endpoint, port }
+  }
+
+  get isOpen(): boolean {
+    return this.#udp !== undefined && this.#tcp !== undefined
+  }
+
+  /** Resolves after the first attempt, however it ended. */
+  async open(): Promise<void> {
+    try {
+      await this.#openBoth()
+      this.#waitMs = this.#options.retryMs[0]
+      if (!this.#closed) this.#options.onState(undefined)
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#retry)
+    await this.#shut()
+  }
+
+  async #openBoth(): Promise<void> {
+    const { endpoint, namespace, open } = this.#options
+    const request: OpenRequest = { endpoint, namespace, open }
+    const udp = await openUdp(request)
+    let tcp: Server
+    try {
+      tcp = await openTcp({ ...request, endpoint: { ...endpoint, port: udp.address().port } })
+    } catch (error) {
+      udp.close()
+      throw error
+    }
+    this.#udp = udp
+    this.#tcp = tcp
+    if (this.#closed) return this.#shut()
+    this.#serveUdp(udp)
+    this.#serveTcp(tcp)
+  }
+
+  #serveUdp(udp: UdpSocket): void {
+    const { responder, observer } = this.#options
+    // A burst must outlast one turn of the event loop; the kernel grants what it is willing to.
+    udp.setRecvBufferSize(UDP_BUFFER_BYTES)
+    udp.on('message', (message, { address, port }) => {
+      if (port === 0) {
+        observer.dropped('source_port')
+        return
+      }
+      responder.handle(message, 'udp', (reply) => {
+        if (this.#udp !== udp) return
+        udp.send(reply, port, address, (error) => {
+          if (error !== null) observer.dropped('send')
+        })
+      })
+    })
+    udp.on('error', (error) => this.#fail(error))
+  }
+
+  #serveTcp(tcp: Server): void {
+    const { responder, observer, maxConnections, idleMs } = this.#options
+    tcp.on('connection', (socket) => {
+      if (this.#connections.size >= maxConnections) {
+        observer.dropped('connections')
+        socket.destroy()
+        return
+      }
+      this.#connections.add(socket)
+      socket.on('close', () => this.#connections.delete(socket))
+      serveStream(socket, { responder, observer, idleMs })
+    })
+    tcp.on('error', (error) => this.#fail(error))
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed || this.#retry !== undefined) return
+    const reason = error instanceof Error ? error.message : String(error)
+    this.#options.onState(`${endpointText(this.#options.endpoint)}: ${reason}`)
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      void this.#shut().then(() => (this.#closed ? undefined : this.open()))
+    }, this.#waitMs)
+    this.#waitMs = Math.min(this.#waitMs * 2, this.#options.retryMs[1])
+  }
+
+  async #shut(): Promise<void> {
+    const udp = this.#udp
+    const tcp = this.#tcp
+    this.#udp = undefined
+    this.#tcp = undefined
+    for (const connection of this.#connections) connection.destroy()
+    const closed = (close: ((done: () => void) => unknown) | undefined): Promise<void> =>
+      new Promise((resolve) => (close === undefined ? resolve() : void close(resolve)))
+    await Promise.all([
+      closed(udp && ((done) => udp.close(done))),
+      closed(tcp && ((done) => tcp.close(done))),
+    ])
+  }
+}

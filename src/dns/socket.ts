@@ -1,0 +1,93 @@
+/** Where listeners' sockets come from: bound here, or handed over by descriptor. */
+
+import { createSocket, type Socket, type SocketOptions } from 'node:dgram'
+import { closeSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import type { Endpoint } from './endpoint.js'
+import type { Transport } from './observer.js'
+
+export interface SocketRequest {
+  /** Path of a network namespace; absent: the agent's own. */
+  readonly namespace?: string
+  readonly family: 4 | 6
+  readonly type: Transport
+  readonly address: string
+  /** 0: any free one */
+  readonly port: number
+}
+
+/**
+ * @returns a descriptor, bound, for tcp listening as well; it is the caller's to close
+ * @throws  whatever says why not
+ */
+export type SocketOpener = (request: SocketRequest) => Promise<number>
+
+type Lookup = NonNullable<SocketOptions['lookup']>
+
+/** Peers are literal addresses; node's own lookup would defer every single reply by a tick. */
+function literalLookup(family: 4 | 6): Lookup {
+  return (address, _options, done) => done(null, address, family)
+}
+
+export interface OpenRequest {
+  readonly endpoint: Endpoint
+  readonly namespace: string | undefined
+  readonly open: SocketOpener | undefined
+}
+
+async function descriptorOf(request: OpenRequest, type: Transport): Promise<number | undefined> {
+  const { endpoint, namespace, open } = request
+  if (open !== undefined) {
+    return open({ ...endpoint, type, ...(namespace === undefined ? {} : { namespace }) })
+  }
+  if (namespace !== undefined) throw new Error('sockets in other namespaces cannot be opened')
+  return undefined
+}
+
+/** @throws the bind's error; nothing is left open */
+export async function openUdp(request: OpenRequest): Promise<Socket> {
+  const { family, address, port } = request.endpoint
+  const fd = await descriptorOf(request, 'udp')
+  const socket = createSocket({
+    type: family === 4 ? 'udp4' : 'udp6',
+    ipv6Only: family === 6,
+    lookup: literalLookup(family),
+  })
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject)
+      const bound = (): void => {
+        socket.off('error', reject)
+        resolve()
+      }
+      if (fd === undefined) socket.bind({ address, port }, bound)
+      else socket.bind({ fd }, bound)
+    })
+  } catch (error) {
+    socket.close()
+    // A descriptor that could not be adopted is still ours to close.
+    if (fd !== undefined) closeSync(fd)
+    throw error
+  }
+  return socket
+}
+
+/** @throws the bind's error; nothing is left open */
+export async function openTcp(request: OpenRequest): Promise<Server> {
+  const { family, address, port } = request.endpoint
+  const fd = await descriptorOf(request, 'tcp')
+  // A client that has closed its side still waits for its answers.
+  const server = createServer({ allowHalfOpen: true, noDelay: true })
+  // A server that fails has closed the descriptor: a second close might hit somebody else's.
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    const listening = (): void => {
+      server.off('error', reject)
+      resolve()
+    }
+    if (fd === undefined) {
+      server.listen({ host: address, port, ipv6Only: family === 6 }, listening)
+    } else server.listen({ fd }, listening)
+  })
+  return server
+}
