@@ -18,7 +18,10 @@ export interface Definition {
 
 export interface Revision {
   readonly desired: number
+  /** In the kernel. */
   readonly applied: number
+  /** In the kernel and in DNS. */
+  readonly answering: number
 }
 
 export class Agent {
@@ -80,8 +83,8 @@ export class Agent {
       async () => {
         if (!this.process?.running)
           throw new Error(`it ended\n${this.process?.stdout}${this.process?.stderr}`)
-        const { desired, applied } = await this.revision()
-        return desired > 0 && desired === applied
+        const { desired, answering } = await this.revision()
+        return desired > 0 && desired === answering
       },
       timeoutMs,
     )
@@ -92,8 +95,8 @@ export class Agent {
     const before = await this.revision()
     this.write(definition)
     await until(`agent ${this.name} to take its file`, async () => {
-      const { desired, applied } = await this.revision()
-      return desired === applied && desired > before.desired
+      const { desired, applied, answering } = await this.revision()
+      return desired === applied && desired === answering && desired > before.desired
     })
   }
 

@@ -131,7 +131,7 @@ t.test('a map entry changed by hand is repaired and counted', async (t) => {
     },
     60_000,
   )
-  t.ok((await stage.agent.metric('fairlead_drift_repaired_total')) >= 1 + all.length)
+  t.ok((await stage.agent.metric('fairlead_reconcile_repaired_rows_total')) >= 1 + all.length)
   t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0')
 })
 

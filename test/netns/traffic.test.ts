@@ -107,12 +107,13 @@ t.test('what is counted is what was seen', async (t) => {
   }
   const [sent, received] = await seen.stop()
   const of = ['service="web"', 'path="tc"']
-  const exposition = (name: string) => stage.agent.metric(`fairlead_${name}`, ...of)
-  t.equal(await exposition('connections_total'), 10)
-  t.equal(await exposition('packets_in_total'), sent?.packets, 'packets in')
-  t.equal(await exposition('bytes_in_total'), sent?.bytes, 'bytes in')
-  t.equal(await exposition('packets_out_total'), received?.packets, 'packets out')
-  t.equal(await exposition('bytes_out_total'), received?.bytes, 'bytes out')
+  const exposition = (name: string, direction: 'in' | 'out') =>
+    stage.agent.metric(`fairlead_${name}`, `direction="${direction}"`, ...of)
+  t.equal(await stage.agent.metric('fairlead_connections_total', ...of), 10)
+  t.equal(await exposition('packets_total', 'in'), sent?.packets, 'packets in')
+  t.equal(await exposition('bytes_total', 'in'), sent?.bytes, 'bytes in')
+  t.equal(await exposition('packets_total', 'out'), received?.packets, 'packets out')
+  t.equal(await exposition('bytes_total', 'out'), received?.bytes, 'bytes out')
   const { services } = JSON.parse(await stage.agent.command('services', '--json')) as {
     services: { name: string; counters: { path: string; packetsIn: number; bytesOut: number }[] }[]
   }
@@ -148,6 +149,6 @@ print(sent, received)
   t.ok(sent && received, stderr)
   const of = ['service="web"', 'path="sock"']
   t.equal(await stage.agent.metric('fairlead_connections_total', ...of), 10)
-  t.equal(await stage.agent.metric('fairlead_bytes_in_total', ...of), sent)
-  t.equal(await stage.agent.metric('fairlead_bytes_out_total', ...of), received)
+  t.equal(await stage.agent.metric('fairlead_bytes_total', 'direction="in"', ...of), sent)
+  t.equal(await stage.agent.metric('fairlead_bytes_total', 'direction="out"', ...of), received)
 })
