@@ -2,7 +2,16 @@
  * The agent's settings: the `agent:` section of the file with command-line overrides, parsed once
  * and then immutable. Changing them needs a restart.
  */
-import type { ListenAddress } from './model/address.js'
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { resolve } from 'node:path'
+import { FairleadError } from './errors.js'
+import { canonicalAddress, isAddress, parseListen, type ListenAddress } from './model/address.js'
+import { check } from './sources/file/issues.js'
+import { durationMs } from './sources/file/fields.js'
+import { parseFile, type ParsedFile } from './sources/file/parse.js'
+import { readBounded } from './sources/file/read.js'
+import { agentSchema, DEFAULT_LIMITS, type AgentSection } from './sources/file/schema.js'
 
 /** Rows that the kernel maps are made for. */
 export interface Limits {
@@ -61,5 +70,85 @@ export type Overrides = Partial<
  *         has a mistake; the message names file, line, column and field
  */
 export function loadConfig(path: string, overrides: Overrides = {}): Config {
-  throw new Error(`not there yet: ${path} ${Object.keys(overrides).join()}`)
+  const { text } = readBounded(path)
+  const outcome = parseFile(path, text)
+  if (!outcome.ok) {
+    const lines = outcome.mistakes.map(({ place, reason }) => `${place}: ${reason}`)
+    throw new FairleadError(outcome.mistakes[0]?.code ?? 'FILE', lines.join('\n'))
+  }
+  return configOf(path, outcome.file, overrides)
+}
+
+/** @throws FairleadError CONFIG */
+export function configOf(path: string, file: ParsedFile, overrides: Overrides = {}): Config {
+  const checked = check(agentSchema, file.agent ?? {}, file.yaml, ['agent'])
+  if (!checked.ok) {
+    const lines = checked.mistakes.map(({ place, reason }) => `${place}: ${reason}`)
+    throw new FairleadError('CONFIG', lines.join('\n'))
+  }
+  const agent = checked.value
+  const metrics = agent.metrics === undefined ? undefined : parseListen(agent.metrics)
+  return Object.freeze({
+    file: resolve(path),
+    nodeName: agent.node?.toLowerCase() ?? hostname().split('.')[0]?.toLowerCase() ?? 'node',
+    socketPath: agent.socket ?? '/run/fairlead/fairlead.sock',
+    ...(metrics === undefined ? {} : { metricsListen: metrics }),
+    statePath: agent.state ?? '/var/lib/fairlead/state.json',
+    pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
+    ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),
+    dns: dnsOf(agent.dns ?? {}),
+    limits: limitsOf(agent.limits ?? {}),
+    log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },
+    ...overrides,
+  })
+}
+
+function limitsOf(given: NonNullable<AgentSection['limits']>): Limits {
+  return {
+    services: given.services ?? DEFAULT_LIMITS.services,
+    backends: given.backends ?? DEFAULT_LIMITS.backends,
+    slots: given.slots ?? DEFAULT_LIMITS.slots,
+    vips: given.vips ?? DEFAULT_LIMITS.vips,
+    ports: given.ports ?? DEFAULT_LIMITS.ports,
+    flows: given.flows ?? DEFAULT_LIMITS.flows,
+  }
+}
+
+function dnsOf(given: NonNullable<AgentSection['dns']>): DnsConfig {
+  const listen = (given.listen ?? []).map((text) => parseListen(text, 53))
+  const { networks, domain } = given
+  const upstreams = given.upstreams?.map((text) => parseListen(text, 53)) ?? systemResolvers(listen)
+  return {
+    listen,
+    ...(networks === undefined ? {} : { networks: networks.map((name) => name.toLowerCase()) }),
+    upstreams,
+    timeoutMs: durationMs(given.timeout ?? '2s') ?? 2000,
+    maxInFlight: given.maxInFlight ?? 1024,
+    ...(domain === undefined ? {} : { domain: domain.toLowerCase() }),
+  }
+}
+
+/** Up to three nameservers of resolv.conf; never our own listeners, which would ask themselves. */
+function systemResolvers(own: readonly ListenAddress[]): ListenAddress[] {
+  return nameservers(readIfThere('/etc/resolv.conf'))
+    .map((host) => ({ host, port: 53 }))
+    .filter(({ host, port }) => !own.some((listen) => listen.host === host && listen.port === port))
+    .slice(0, 3)
+}
+
+/** The addresses of `nameserver` lines, canonical; link-local ones with a zone are left out. */
+export function nameservers(resolvConf: string): string[] {
+  const found = resolvConf
+    .split('\n')
+    .map((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? '')
+    .filter(isAddress)
+  return [...new Set(found.map(canonicalAddress))]
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
 }

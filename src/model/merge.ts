@@ -97,37 +97,58 @@ interface SourcedSpec {
   readonly spec: ServiceSpec
 }
 
+export interface Objection {
+  readonly code: ErrorCode
+  readonly reason: string
+}
+
 function mergeServices(
   sources: readonly SourceSnapshot[],
   networks: ReadonlyMap<string, Network>,
   problems: Problem[],
 ): SourcedSpec[] {
-  const taken = new Map<ServiceKey, string>()
-  const claims = new Claims()
+  const owners = new Map<ServiceKey, string>()
   const kept: SourcedSpec[] = []
+  const object = (source: string, spec: ServiceSpec, objection: Objection): void =>
+    void problems.push({ source, item: `service ${serviceKey(spec)}`, ...objection })
   for (const { name: source, snapshot } of sources) {
     for (const spec of snapshot.services) {
-      const key = serviceKey(spec)
-      const objection = duplicate(taken.get(key)) ?? misfit(spec, networks) ?? claims.claim(spec)
-      if (objection === undefined) {
-        taken.set(key, source)
+      const owner = owners.get(serviceKey(spec))
+      if (owner === undefined) {
+        owners.set(serviceKey(spec), source)
         kept.push({ source, spec })
       } else {
-        problems.push({ source, item: `service ${key}`, ...objection })
+        const reason = `source ${owner} already defines this service`
+        object(source, spec, { code: 'DUPLICATE', reason })
       }
     }
   }
-  return kept
+  const conflicts = findConflicts(
+    networks,
+    kept.map(({ spec }) => spec),
+  )
+  return kept.filter(({ source, spec }) => {
+    const conflict = conflicts.get(spec)
+    if (conflict !== undefined) object(source, spec, conflict)
+    return conflict === undefined
+  })
 }
 
-interface Objection {
-  readonly code: ErrorCode
-  readonly reason: string
-}
-
-function duplicate(owner: string | undefined): Objection | undefined {
-  if (owner === undefined) return undefined
-  return { code: 'DUPLICATE', reason: `source ${owner} already defines this service` }
+/**
+ * Services that cannot stand: they do not fit their network, or an earlier one has their VIP.
+ * @param services in order of precedence
+ */
+export function findConflicts(
+  networks: ReadonlyMap<string, Network>,
+  services: readonly ServiceSpec[],
+): Map<ServiceSpec, Objection> {
+  const claims = new Claims()
+  const conflicts = new Map<ServiceSpec, Objection>()
+  for (const spec of services) {
+    const objection = misfit(spec, networks) ?? claims.claim(spec)
+    if (objection !== undefined) conflicts.set(spec, objection)
+  }
+  return conflicts
 }
 
 /** What is wrong with a service by itself, given the networks. */

@@ -1,0 +1,248 @@
+/**
+ * The file's shape: the one source of truth for what may be written, from which the JSON Schema for
+ * editors is made. What holds across fields and items is checked in parse.ts.
+ */
+import { z } from 'zod'
+import {
+  absolutePath,
+  address,
+  checkedText,
+  choice,
+  cidr,
+  dottedName,
+  duration,
+  expectation,
+  fields,
+  integer,
+  label,
+  list,
+  listenAddress,
+  oneOrMore,
+} from './fields.js'
+
+const MAX_NETWORKS = 4096
+export const MAX_SERVICES = 100_000
+const MAX_BACKENDS_OF_ONE = 65_536
+const MAX_VIPS = 16
+const MAX_GLOBS = 256
+/** A day. Longer would outlive any mistake's correction. */
+const MAX_TTL_MS = 86_400_000
+const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/i
+
+export const PROTOCOLS = ['tcp', 'udp'] as const
+
+/** `[port:]targetPort[/protocol]`, or undefined if it is not. */
+export function parsePort(
+  text: string,
+): { port: number; targetPort: number; protocol: 'tcp' | 'udp' } | undefined {
+  const match = PORT.exec(text)
+  if (match === null) return undefined
+  const targetPort = Number(match[2])
+  const port = match[1] === undefined ? targetPort : Number(match[1])
+  if (Math.min(port, targetPort) < 1 || Math.max(port, targetPort) > 65535) return undefined
+  return { port, targetPort, protocol: match[3]?.toLowerCase() === 'udp' ? 'udp' : 'tcp' }
+}
+
+function glob(description: string) {
+  return checkedText(
+    'a pattern of 1..4096 characters',
+    (value) => value.length > 0 && value.length <= 4096 && !value.includes('\0'),
+    description,
+  )
+}
+
+const interfaceName = checkedText(
+  'an interface name (1..15 characters, no / and no blank)',
+  (value) => /^[^\s/]{1,15}$/.test(value) && value !== '.' && value !== '..',
+  'Bridge that joins the containers; every veth port of it is attached',
+)
+
+const attach = fields(
+  {
+    namespace: absolutePath('Network namespace that holds the bridge and interfaces').optional(),
+    bridge: interfaceName.optional(),
+    interfaces: list(
+      glob('Pattern over interface names; * and ? are wild'),
+      MAX_GLOBS,
+      'Interfaces attached besides the bridge ports',
+    ).optional(),
+    sockets: list(
+      glob('Pattern over network namespace paths, or host'),
+      MAX_GLOBS,
+      "Network namespaces whose sockets are balanced; host is the agent's own",
+    ).optional(),
+  },
+  'Where on this node the containers of the network are reached',
+)
+
+export const networkSchema = fields(
+  {
+    name: label('Name of the network; names resolve as service.network'),
+    subnets: list(cidr('Range of the network'), 2, 'One range per family').min(1, {
+      error: 'must have at least one range',
+    }),
+    pool: list(cidr('Range'), 64, 'Ranges for automatic VIPs; default: the subnets').optional(),
+    reserved: list(
+      address('Address'),
+      65_536,
+      'Addresses that never become automatic VIPs',
+    ).optional(),
+    attach: attach.optional(),
+    dns: fields({
+      listen: list(
+        listenAddress(53, 'address, address:port or [address]:port; port 53 by default'),
+        16,
+        "Where names are answered, inside the network's namespace",
+      ).optional(),
+    }).optional(),
+  },
+  'A network: one scope of names and addresses',
+)
+
+const portSchema = z
+  .union([
+    integer(1, 65535, 'TCP port'),
+    checkedText(
+      '[port:]targetPort[/tcp|/udp], ports 1..65535',
+      (value) => parsePort(value) !== undefined,
+      '[port:]targetPort[/protocol]',
+    ),
+    fields({
+      port: integer(1, 65535, 'Port of the VIP'),
+      targetPort: integer(1, 65535, 'Port of the backends; default: the same').optional(),
+      protocol: choice(PROTOCOLS, 'Default tcp').optional(),
+      name: label('Name in SRV records: _name._protocol.service').optional(),
+    }),
+  ])
+  .meta({ description: 'A port of the service' })
+
+const backendSchema = z
+  .union([
+    address('Address of the backend'),
+    fields({
+      address: oneOrMore(address('Address'), 2, 'One address, or one per family'),
+      weight: integer(0, 65535, 'Share of new connections; default 1').optional(),
+      state: choice(
+        ['active', 'draining', 'down'],
+        'draining keeps the connections it has; down takes none; default active',
+      ).optional(),
+      slot: label('slot.service resolves to this backend').optional(),
+      hostname: dottedName('Name that PTR gives').optional(),
+    }),
+  ])
+  .meta({ description: 'A backend of the service' })
+
+export const serviceSchema = fields(
+  {
+    name: label('Name of the service'),
+    network: label('Network it belongs to').optional(),
+    networks: list(label('Network'), 64, 'Networks it belongs to, instead of network').optional(),
+    mode: choice(['vip', 'dnsrr'], 'vip: balanced behind an address; dnsrr: by DNS').optional(),
+    vip: z
+      .union([
+        z.literal('auto', { error: ({ input }) => expectation('auto', input) }),
+        address('The VIP'),
+        list(address('VIP'), MAX_VIPS),
+      ])
+      .meta({ description: 'auto (default), an address, or a list of addresses' })
+      .optional(),
+    ports: list(portSchema, 1024, 'Absent or empty: every TCP and UDP port').optional(),
+    algorithm: choice(['rr', 'wrr', 'random'], 'How connections are spread; default rr').optional(),
+    ttl: duration(0, MAX_TTL_MS, 'Time that resolvers may keep answers; default 5s').optional(),
+    aliases: list(label('Alias'), 64, 'Further names of the service').optional(),
+    backends: list(backendSchema, MAX_BACKENDS_OF_ONE, 'May be empty: refused at once').optional(),
+  },
+  'A service on one or several networks',
+)
+
+function limit(rows: string, max: number, fallback: number) {
+  return integer(16, max, `Most ${rows}; default ${fallback}`).optional()
+}
+
+/** Defaults are those of maps.h. */
+export const DEFAULT_LIMITS = {
+  services: 16_384,
+  backends: 65_536,
+  slots: 262_144,
+  vips: 32_768,
+  ports: 65_536,
+  flows: 262_144,
+} as const
+
+export const agentSchema = fields(
+  {
+    node: label('Name of this node; default: the host name up to its first dot').optional(),
+    socket: absolutePath("The API's unix socket").optional(),
+    metrics: listenAddress(undefined, 'Where /metrics is served; absent: nowhere').optional(),
+    state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
+    pins: absolutePath('Directory on bpffs for maps and links').optional(),
+    cgroup: absolutePath('cgroup v2 directory for the socket hooks; default: found').optional(),
+    dns: fields({
+      listen: list(
+        listenAddress(53, 'address, address:port or [address]:port; port 53 by default'),
+        16,
+        'Where names are answered for the host itself',
+      ).optional(),
+      networks: list(
+        label('Network'),
+        64,
+        'Networks the host may see, in order of lookup; default: all',
+      ).optional(),
+      upstreams: list(
+        listenAddress(53, 'Resolver'),
+        3,
+        "Where other names are asked; default: /etc/resolv.conf's; []: nowhere",
+      ).optional(),
+      timeout: duration(100, 30_000, 'Wait for one upstream; default 2s').optional(),
+      maxInFlight: integer(1, 65_536, 'Most forwarded queries at a time; default 1024').optional(),
+      domain: dottedName('Suffix under which every name resolves as well').optional(),
+    }).optional(),
+    limits: fields(
+      {
+        services: limit('services', 1_048_576, DEFAULT_LIMITS.services),
+        backends: limit('backends', 1_048_576, DEFAULT_LIMITS.backends),
+        slots: limit('slots of all rings', 16_777_216, DEFAULT_LIMITS.slots),
+        vips: limit('VIPs and backend addresses of one family', 1_048_576, DEFAULT_LIMITS.vips),
+        ports: limit('ports of one family', 4_194_304, DEFAULT_LIMITS.ports),
+        flows: limit('tracked connections of one family', 16_777_216, DEFAULT_LIMITS.flows),
+      },
+      'Rows that the kernel maps are made for',
+    ).optional(),
+    log: fields({
+      level: choice(['debug', 'info', 'warn', 'error'], 'Default info').optional(),
+      format: choice(['text', 'json'], 'Default json').optional(),
+    }).optional(),
+  },
+  'Settings of the agent; changing them needs a restart',
+)
+
+const version = z.literal(1, { error: ({ input }) => expectation('1', input) })
+
+/** The outline: items are checked one by one, so that a bad one leaves the others alone. */
+export const outlineSchema = fields({
+  version,
+  agent: z.unknown().optional(),
+  networks: list(z.unknown(), MAX_NETWORKS).nullish(),
+  services: list(z.unknown(), MAX_SERVICES).nullish(),
+})
+
+/** The whole, for the JSON Schema. */
+export const fileSchema = fields({
+  version: version.meta({ description: 'Version of this format' }),
+  agent: agentSchema.optional(),
+  networks: list(networkSchema, MAX_NETWORKS).optional(),
+  services: list(serviceSchema, MAX_SERVICES).optional(),
+})
+
+export type AgentSection = z.infer<typeof agentSchema>
+export type NetworkEntry = z.infer<typeof networkSchema>
+export type ServiceEntry = z.infer<typeof serviceSchema>
+
+/** The file's JSON Schema (draft 2020-12), for editors; laid out as prettier does. */
+export function jsonSchemaText(): string {
+  const schema = z.toJSONSchema(fileSchema, { io: 'input' })
+  const text = JSON.stringify({ title: 'fairlead configuration', ...schema }, null, 2)
+  const oneLine = (list: string): string =>
+    list.replace(/\s*\n\s*/g, ' ').replace(/^\[ | \]$/g, (e) => e.trim())
+  return `${text.replace(/\[[^[\]{}]*\]/g, oneLine)}\n`
+}
