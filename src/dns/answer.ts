@@ -1,8 +1,8 @@
 /** What we say to a question: a pure function of zone, question and asker. */
 
 import type { Answer as Rr } from 'dns-packet'
-import { isIP } from 'node:net'
-import type { Backend, Service } from '../model/types.js'
+import { family } from '../model/address.js'
+import type { Backend, Family, Service } from '../model/types.js'
 import { addressLabel, fitsWire } from './name.js'
 import {
   NAMESERVER_LABEL,
@@ -98,26 +98,26 @@ function only(answers: readonly Rr[]): Records {
 function addressesOf(
   zone: Zone,
   found: Found,
-  family: 4 | 6,
+  of: Family,
 ): { ttlSeconds: number; addresses: readonly string[] } {
   switch (found.kind) {
     case 'service': {
       const ttlSeconds = Math.min(...found.services.map((service) => service.ttlSeconds))
       const addresses = found.services.flatMap((service) => {
-        if (found.tasks) return addressList(named(service.backends, family))
-        if (service.mode === 'vip') return service.vips.filter((vip) => isIP(vip) === family)
-        return addressList(chosen(service.backends, family))
+        if (found.tasks) return addressList(named(service.backends, of))
+        if (service.mode === 'vip') return service.vips.filter((vip) => family(vip) === of)
+        return addressList(chosen(service.backends, of))
       })
       return { ttlSeconds, addresses: [...new Set(addresses)] }
     }
     case 'backends': {
-      const addresses = addressList(named(found.backends, family))
+      const addresses = addressList(named(found.backends, of))
       return { ttlSeconds: found.ttlSeconds, addresses: [...new Set(addresses)] }
     }
     case 'nameserver':
       return {
         ttlSeconds: zone.options.negativeTtlSeconds,
-        addresses: found.addresses.filter((address) => isIP(address) === family),
+        addresses: found.addresses.filter((address) => family(address) === of),
       }
     default:
       return { ttlSeconds: 0, addresses: [] }
@@ -129,15 +129,15 @@ function addressList(backends: readonly Backend[]): string[] {
 }
 
 /** The active ones; the draining ones if nothing else is left; never those that are down. */
-function named(backends: readonly Backend[], family: 4 | 6): readonly Backend[] {
-  const own = backends.filter(({ address }) => isIP(address) === family)
+function named(backends: readonly Backend[], of: Family): readonly Backend[] {
+  const own = backends.filter(({ address }) => family(address) === of)
   const active = own.filter(({ state }) => state === 'active')
   return active.length > 0 ? active : own.filter(({ state }) => state === 'draining')
 }
 
 /** Of those named, the ones that take new flows: weight 0 only if all have it. */
-function chosen(backends: readonly Backend[], family: 4 | 6): readonly Backend[] {
-  const candidates = named(backends, family)
+function chosen(backends: readonly Backend[], of: Family): readonly Backend[] {
+  const candidates = named(backends, of)
   const weighted = candidates.filter(({ weight }) => weight > 0)
   return weighted.length > 0 ? weighted : candidates
 }
@@ -189,7 +189,7 @@ function taskName({ slot, hostname, address }: Backend, service: Service): strin
 }
 
 function addressRecord(name: string, ttl: number, data: string): Rr {
-  return { name, type: isIP(data) === 4 ? 'A' : 'AAAA', ttl, data }
+  return { name, type: family(data) === 4 ? 'A' : 'AAAA', ttl, data }
 }
 
 function nameserverName(zone: Zone, { network }: Resolution): string {

@@ -7,12 +7,12 @@
  */
 
 import { askUdp, askTcp, UpstreamTimeout, type UpstreamQuestion } from './upstream.js'
-import { endpointText, type Endpoint } from './endpoint.js'
-import type { DnsObserver, UpstreamOutcome } from './observer.js'
-import { FLAG_CD, FLAG_TC, RCODE, type PeekedQuery } from './query.js'
+import { formatListen, type ListenAddress } from '../model/address.js'
+import type { DnsObserver } from '../model/observe.js'
+import { FLAG_CD, FLAG_TC, rcodeName, rcodeOf, type PeekedQuery } from './query.js'
 
 export interface ForwardOptions {
-  readonly upstreams: readonly Endpoint[]
+  readonly upstreams: readonly ListenAddress[]
   /** For one upstream, its retry by TCP included. */
   readonly timeoutMs: number
   /** For all upstreams together. */
@@ -30,7 +30,7 @@ export class Forwarder {
   readonly #options: ForwardOptions
   readonly #waiting = new Map<string, Waiter[]>()
   readonly #abort = new AbortController()
-  #upstreams: readonly Endpoint[]
+  #upstreams: readonly ListenAddress[]
   #inFlight = 0
 
   constructor(options: ForwardOptions) {
@@ -38,12 +38,12 @@ export class Forwarder {
     this.#upstreams = options.upstreams
   }
 
-  get upstreams(): readonly Endpoint[] {
+  get upstreams(): readonly ListenAddress[] {
     return this.#upstreams
   }
 
   /** @param own listeners of ours: asking them would go round in a circle */
-  exclude(own: (upstream: Endpoint) => boolean): void {
+  exclude(own: (upstream: ListenAddress) => boolean): void {
     this.#upstreams = this.#options.upstreams.filter((upstream) => !own(upstream))
   }
 
@@ -111,19 +111,19 @@ export class Forwarder {
         Math.min(left, this.#options.timeoutMs),
       )
       last = reply ?? last
-      if (outcome === 'answered') break
+      if (outcome !== 'SERVFAIL' && reply !== undefined && outcome !== 'REFUSED') break
     }
     return last
   }
 
   async #ask(
-    upstream: Endpoint,
+    upstream: ListenAddress,
     question: UpstreamQuestion,
     timeoutMs: number,
-  ): Promise<{ outcome: UpstreamOutcome; reply?: Buffer }> {
+  ): Promise<{ outcome: string; reply?: Buffer }> {
     const started = performance.now()
     const { observer } = this.#options
-    let result: { outcome: UpstreamOutcome; reply?: Buffer }
+    let result: { outcome: string; reply?: Buffer }
     try {
       const common = { upstream, question, signal: this.#abort.signal, observer }
       let reply = await askUdp({ ...common, timeoutMs })
@@ -131,19 +131,14 @@ export class Forwarder {
         const left = timeoutMs - (performance.now() - started)
         reply = await askTcp({ ...common, timeoutMs: Math.max(left, 1) })
       }
-      result = { outcome: outcomeOf(reply), reply }
+      result = { outcome: rcodeName(rcodeOf(reply)), reply }
     } catch (error) {
       result = { outcome: error instanceof UpstreamTimeout ? 'timeout' : 'error' }
     }
     const seconds = (performance.now() - started) / 1000
     if (!this.#abort.signal.aborted) {
-      observer.forwarded({ upstream: endpointText(upstream), outcome: result.outcome, seconds })
+      observer.forwarded({ upstream: formatListen(upstream), outcome: result.outcome, seconds })
     }
     return result
   }
-}
-
-function outcomeOf(reply: Buffer): UpstreamOutcome {
-  const rcode = reply.readUInt16BE(2) & 0xf
-  return rcode === RCODE.SERVFAIL ? 'servfail' : rcode === RCODE.REFUSED ? 'refused' : 'answered'
 }

@@ -2,8 +2,8 @@
 
 import type { Socket as UdpSocket } from 'node:dgram'
 import type { Server, Socket } from 'node:net'
-import { endpointText, type Endpoint } from './endpoint.js'
-import type { DnsObserver } from './observer.js'
+import { formatListen, type ListenAddress } from '../model/address.js'
+import type { DnsObserver } from '../model/observe.js'
 import type { Responder } from './responder.js'
 import { openTcp, openUdp, type OpenRequest, type SocketOpener } from './socket.js'
 import { serveStream } from './stream.js'
@@ -11,7 +11,7 @@ import { serveStream } from './stream.js'
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024
 
 export interface ListenerOptions {
-  readonly endpoint: Endpoint
+  readonly endpoint: ListenAddress
   readonly namespace: string | undefined
   readonly open: SocketOpener | undefined
   readonly responder: Responder
@@ -36,12 +36,6 @@ export class Listener {
   constructor(options: ListenerOptions) {
     this.#options = options
     this.#waitMs = options.retryMs[0]
-  }
-
-  /** As configured, but with the true port once one was given for 0. */
-  get endpoint(): Endpoint {
-    const port = this.#udp?.address().port ?? this.#options.endpoint.port
-    return { ...this.#options.endpoint, port }
   }
 
   get isOpen(): boolean {
@@ -71,7 +65,7 @@ export class Listener {
     const udp = await openUdp(request)
     let tcp: Server
     try {
-      tcp = await openTcp({ ...request, endpoint: { ...endpoint, port: udp.address().port } })
+      tcp = await openTcp(request)
     } catch (error) {
       udp.close()
       throw error
@@ -120,7 +114,7 @@ export class Listener {
   #fail(error: unknown): void {
     if (this.#closed || this.#retry !== undefined) return
     const reason = error instanceof Error ? error.message : String(error)
-    this.#options.onState(`${endpointText(this.#options.endpoint)}: ${reason}`)
+    this.#options.onState(`${formatListen(this.#options.endpoint)}: ${reason}`)
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       void this.#shut().then(() => (this.#closed ? undefined : this.open()))

@@ -1,6 +1,6 @@
 /** Names as text: lower-case, dots between labels, none at the end. `.` is the root. */
 
-import ipaddr from 'ipaddr.js'
+import { fromBytes } from '../model/address.js'
 
 const MAX_LABEL_BYTES = 63
 /** RFC 1035: 255 octets on the wire, which is 253 characters as text. */
@@ -32,7 +32,8 @@ export function isWithin(name: string, ancestor: string): boolean {
 
 /** What a name below `in-addr.arpa` or `ip6.arpa` stands for. */
 export interface ReverseName {
-  readonly address: ipaddr.IPv4 | ipaddr.IPv6
+  /** Canonical; what the name does not give is zero. */
+  readonly address: string
   /** How many leading bits the name gives: 32 or 128 for a whole address. */
   readonly bits: number
   readonly bitsPerLabel: 8 | 4
@@ -57,16 +58,11 @@ export function parseReverse(name: string): ReverseName | undefined {
     bytes[at] = (bytes[at] ?? 0) | (form === V6 && index % 2 === 0 ? value << 4 : value)
   }
   return {
-    address: ipaddr.fromByteArray(bytes),
+    address: fromBytes(Uint8Array.from(bytes)),
     bits: labels.length * form.bits,
     bitsPerLabel: form === V4 ? 8 : 4,
     whole: labels.length === form.labels,
   }
-}
-
-/** As the model prints addresses. */
-export function addressText(address: ipaddr.IPv4 | ipaddr.IPv6): string {
-  return address.kind() === 'ipv6' ? (address as ipaddr.IPv6).toRFC5952String() : address.toString()
 }
 
 /** The name's last `labels` labels before the `arpa` suffix, with it. */

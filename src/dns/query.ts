@@ -8,7 +8,6 @@
  */
 
 import { decode, type DecodedPacket } from 'dns-packet'
-import type { DropReason } from './observer.js'
 
 export const HEADER_BYTES = 12
 /** A query carries one name of at most 255 bytes and some EDNS options. */
@@ -25,6 +24,35 @@ const TYPE_OPT = 41
 const OPT_FIXED_BYTES = 11
 
 export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5 }
+
+const RCODE_NAMES = new Map(Object.entries(RCODE).map(([name, value]) => [value, name]))
+
+export function rcodeName(rcode: number): string {
+  return RCODE_NAMES.get(rcode) ?? 'OTHER'
+}
+
+/** @param message at least a header */
+export function rcodeOf(message: Buffer): number {
+  return message.readUInt16BE(2) & 0xf
+}
+
+/** Why a message got no answer of substance; the `reason` label of a counter. */
+export type DropReason =
+  | 'short' // fewer bytes than a header
+  | 'response' // a response where a query belongs
+  | 'oversized' // larger than any query we take
+  | 'malformed' // answered with FORMERR
+  | 'opcode' // answered with NOTIMP
+  | 'class' // answered with REFUSED
+  | 'edns_version' // answered with BADVERS
+  | 'source_port' // port 0 cannot be answered
+  | 'in_flight' // the cap on forwarded queries; answered with REFUSED
+  | 'no_upstream' // not ours and nobody to ask; answered with REFUSED
+  | 'connections' // the cap on TCP connections
+  | 'idle' // a TCP connection that sent no whole query in time
+  | 'unmatched' // an upstream's datagram that answers nothing we asked
+  | 'send' // the kernel refused the reply
+  | 'internal' // a fault of ours
 
 export interface Edns {
   /** What the asker can take by UDP, as it says. */

@@ -2,11 +2,13 @@
 
 import { answer } from './answer.js'
 import type { Forwarder } from './forward.js'
-import type { Answered, DnsObserver, Transport } from './observer.js'
+import type { DnsAnswered, DnsObserver } from '../model/observe.js'
 import {
   decodeQuestion,
   HEADER_BYTES,
   peekQuery,
+  rcodeName,
+  rcodeOf,
   RCODE,
   FLAG_RD,
   type DecodedQuestion,
@@ -28,16 +30,16 @@ import type { Asker, Zone } from './zone.js'
 
 /** Hot names are few; when a scan has filled the store it starts anew. */
 const MAX_STORED_REPLIES = 8192
-const RCODE_NAMES = new Map(Object.entries(RCODE).map(([name, value]) => [value, name]))
 
 export interface ResponderOptions {
-  /** `address:port`, for the observer. */
-  readonly listener: string
-  readonly network?: string
+  /** The listener's, for the observer; `host` for the host. */
+  readonly network: string
   readonly forwarder: Forwarder
   readonly observer: DnsObserver
   readonly random: Random
 }
+
+export type Transport = DnsAnswered['transport']
 
 /** Called once, never, or after the asker has gone. */
 export type Send = (reply: Buffer) => void
@@ -164,7 +166,7 @@ export class Responder {
     if (!this.#recursion) observer.dropped('no_upstream')
     if (!this.#recursion || (query.flags & FLAG_RD) === 0) return refuse()
     const accepted = forwarder.forward(query, (result) => {
-      const rcode = result === undefined ? RCODE.SERVFAIL : result.readUInt16BE(2) & 0xf
+      const rcode = result === undefined ? RCODE.SERVFAIL : rcodeOf(result)
       send(this.#passOn(query, result, rcode, transport))
       this.#answered(transport, type, rcodeName(rcode), 'forwarded', started)
       ended?.()
@@ -194,14 +196,13 @@ export class Responder {
     transport: Transport,
     type: string,
     rcode: string,
-    source: Answered['source'],
+    source: DnsAnswered['source'],
     started: number,
   ): void {
-    const { listener, network, observer } = this.#options
+    const { network, observer } = this.#options
     const seconds = (performance.now() - started) / 1000
     observer.answered({
-      listener,
-      ...(network === undefined ? {} : { network }),
+      network,
       transport,
       type,
       rcode,
@@ -213,8 +214,4 @@ export class Responder {
 
 function typeLabel({ type }: DecodedQuestion): string {
   return type.startsWith('UNKNOWN_') ? 'OTHER' : type
-}
-
-function rcodeName(rcode: number): string {
-  return RCODE_NAMES.get(rcode) ?? 'OTHER'
 }

@@ -3,14 +3,13 @@
  * follows the state's networks.
  */
 
-import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { FairleadError } from '../errors.js'
+import { family, formatListen, parseListen, type ListenAddress } from '../model/address.js'
+import type { DnsObserver } from '../model/observe.js'
 import type { Problem, State } from '../model/types.js'
-import { endpointText, parseEndpoint, type Endpoint } from './endpoint.js'
 import { Forwarder } from './forward.js'
 import { Listener } from './listener.js'
-import type { DnsObserver } from './observer.js'
 import type { Random } from './reply.js'
 import { Responder } from './responder.js'
 import type { SocketOpener } from './socket.js'
@@ -50,8 +49,8 @@ export interface DnsServerOptions {
   readonly observer: DnsObserver
   /** Orders the records of a reply. Default Math.random. */
   readonly random?: Random
-  /** Once for each thing that goes wrong; `problems()` tells what still is. */
-  readonly onProblem?: (problem: Problem) => void
+  /** What is wrong now, each time that changes: `problems()`. */
+  readonly onProblem?: (problems: readonly Problem[]) => void
 }
 
 export interface ListenerStatus {
@@ -69,7 +68,7 @@ interface Wanted {
   readonly key: string
   readonly network?: string
   readonly namespace?: string
-  readonly endpoint: Endpoint
+  readonly endpoint: ListenAddress
   readonly asker: Asker
 }
 
@@ -80,6 +79,7 @@ interface Held {
   problem?: Problem
 }
 
+const DNS_PORT = 53
 const MAX_UPSTREAMS = 3
 const SOURCE = 'dns'
 
@@ -92,6 +92,7 @@ export class DnsServer {
   #zone: Zone | undefined
   #wanted: ReadonlyMap<string, Wanted> = new Map()
   #reconciled = Promise.resolve()
+  #reported = '[]'
   #closed = false
 
   /** @throws FairleadError CONFIG */
@@ -101,10 +102,10 @@ export class DnsServer {
     if (config.upstreams.length > MAX_UPSTREAMS) {
       throw new FairleadError('CONFIG', `dns: more than ${MAX_UPSTREAMS} upstreams`)
     }
-    let upstreams: readonly Endpoint[]
+    let upstreams: readonly ListenAddress[]
     try {
-      upstreams = config.upstreams.map(parseEndpoint)
-      config.hostListen.forEach(parseEndpoint)
+      upstreams = config.upstreams.map(parseAddress)
+      config.hostListen.forEach(parseAddress)
     } catch (cause) {
       throw new FairleadError('CONFIG', `dns: ${(cause as Error).message}`, { cause })
     }
@@ -142,15 +143,16 @@ export class DnsServer {
     if (this.#closed) return
     const fresh = [...this.#wanted.values()].filter(({ key }) => !this.#held.has(key))
     await Promise.all(fresh.map((wanted) => this.#open(wanted)))
+    this.#report()
   }
 
   listeners(): readonly ListenerStatus[] {
     return [...this.#held.values()].map(({ wanted, listener, problem }) => {
-      const { address, port } = listener.endpoint
+      const { host, port } = wanted.endpoint
       return {
         ...(wanted.network === undefined ? {} : { network: wanted.network }),
         ...(wanted.namespace === undefined ? {} : { namespace: wanted.namespace }),
-        address,
+        address: host,
         port,
         open: listener.isOpen,
         ...(problem === undefined ? {} : { reason: problem.reason }),
@@ -188,7 +190,7 @@ export class DnsServer {
     const wanted = new Map<string, Wanted>()
     const all = hostNetworks ?? [...state.networks.keys()].sort()
     for (const text of hostListen) {
-      const endpoint = parseEndpoint(text)
+      const endpoint = parseAddress(text)
       const key = `host ${text}`
       wanted.set(key, { key, endpoint, asker: { networks: all } })
     }
@@ -199,7 +201,7 @@ export class DnsServer {
         const key = `${network} ${namespace ?? ''} ${text}`
         const item = `network ${network} dns ${text}`
         try {
-          const endpoint = parseEndpoint(text)
+          const endpoint = parseAddress(text)
           wanted.set(key, {
             key,
             network,
@@ -213,7 +215,7 @@ export class DnsServer {
       }
     }
     this.#excludeOwn([...wanted.values()], faults)
-    this.#report(faults)
+    this.#faults = faults
     return wanted
   }
 
@@ -222,28 +224,29 @@ export class DnsServer {
     this.#forwarder.exclude((upstream) => {
       const mine = own.some(({ endpoint }) => isSame(endpoint, upstream))
       if (mine) {
-        const item = `upstream ${endpointText(upstream)}`
+        const item = `upstream ${formatListen(upstream)}`
         faults.set(item, fault(item, 'CONFIG', 'it is a listener of ours and would ask itself'))
       }
       return mine
     })
   }
 
-  #report(faults: ReadonlyMap<string, Problem>): void {
-    for (const [item, problem] of faults) {
-      if (!this.#faults.has(item)) this.#options.onProblem?.(problem)
-    }
-    this.#faults = faults
+  /** Tells of what went wrong, and of what no longer is. */
+  #report(): void {
+    const problems = this.problems()
+    const text = JSON.stringify(problems)
+    if (text === this.#reported) return
+    this.#reported = text
+    this.#options.onProblem?.(problems)
   }
 
   async #open(wanted: Wanted): Promise<void> {
     const zone = this.#zone
     if (zone === undefined) return
-    const { config, open, observer, random = Math.random, onProblem } = this.#options
+    const { config, open, observer, random = Math.random } = this.#options
     const { key, network, endpoint, namespace, asker } = wanted
     const responder = new Responder(zone, asker, {
-      listener: endpointText(endpoint),
-      ...(network === undefined ? {} : { network }),
+      network: network ?? 'host',
       forwarder: this.#forwarder,
       observer,
       random,
@@ -260,14 +263,10 @@ export class DnsServer {
       onState: (failure) => {
         const held = this.#held.get(key)
         if (held?.listener !== listener) return
-        if (failure === undefined) {
-          delete held.problem
-          return
-        }
-        const known = held.problem?.reason === failure
         const item = network === undefined ? 'listener for the host' : `listener of ${network}`
-        held.problem = fault(item, 'HOST', failure)
-        if (!known) onProblem?.(held.problem)
+        if (failure === undefined) delete held.problem
+        else held.problem = fault(item, 'HOST', failure)
+        this.#report()
       },
     })
     this.#held.set(key, { wanted, responder, listener })
@@ -280,16 +279,21 @@ function fault(item: string, code: FairleadError['code'], reason: string): Probl
 }
 
 /** Whether packets to `upstream` arrive at `listener`. */
-function isSame(listener: Endpoint, upstream: Endpoint): boolean {
-  if (listener.port !== upstream.port || listener.family !== upstream.family) return false
-  if (listener.address === upstream.address) return true
-  const wildcard = listener.address === (isIPv6(upstream.address) ? '::' : '0.0.0.0')
+function isSame(listener: ListenAddress, upstream: ListenAddress): boolean {
+  if (listener.port !== upstream.port || family(listener.host) !== family(upstream.host))
+    return false
+  if (listener.host === upstream.host) return true
+  const wildcard = listener.host === (family(upstream.host) === 6 ? '::' : '0.0.0.0')
   return wildcard && isLocal(upstream)
 }
 
-function isLocal({ address }: Endpoint): boolean {
-  if (address.startsWith('127.') || address === '::1') return true
+function isLocal({ host }: ListenAddress): boolean {
+  if (host.startsWith('127.') || host === '::1') return true
   return Object.values(networkInterfaces()).some((entries) =>
-    entries?.some((entry) => entry.address === address),
+    entries?.some((entry) => entry.address === host),
   )
+}
+
+function parseAddress(text: string): ListenAddress {
+  return parseListen(text, DNS_PORT)
 }

@@ -3,16 +3,16 @@
 import { createSocket, type Socket, type SocketOptions } from 'node:dgram'
 import { closeSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import type { Endpoint } from './endpoint.js'
-import type { Transport } from './observer.js'
+import { family, type ListenAddress } from '../model/address.js'
+import type { Family } from '../model/types.js'
 
 export interface SocketRequest {
   /** Path of a network namespace; absent: the agent's own. */
   readonly namespace?: string
-  readonly family: 4 | 6
-  readonly type: Transport
+  readonly transport: 'udp' | 'tcp'
+  /** Canonical. */
   readonly address: string
-  /** 0: any free one */
+  /** 1..65535 */
   readonly port: number
 }
 
@@ -25,20 +25,29 @@ export type SocketOpener = (request: SocketRequest) => Promise<number>
 type Lookup = NonNullable<SocketOptions['lookup']>
 
 /** Peers are literal addresses; node's own lookup would defer every single reply by a tick. */
-function literalLookup(family: 4 | 6): Lookup {
-  return (address, _options, done) => done(null, address, family)
+function literalLookup(of: Family): Lookup {
+  return (address, _options, done) => done(null, address, of)
 }
 
 export interface OpenRequest {
-  readonly endpoint: Endpoint
+  readonly endpoint: ListenAddress
   readonly namespace: string | undefined
   readonly open: SocketOpener | undefined
 }
 
-async function descriptorOf(request: OpenRequest, type: Transport): Promise<number | undefined> {
+async function descriptorOf(
+  request: OpenRequest,
+  transport: 'udp' | 'tcp',
+): Promise<number | undefined> {
   const { endpoint, namespace, open } = request
+  const { host, port } = endpoint
   if (open !== undefined) {
-    return open({ ...endpoint, type, ...(namespace === undefined ? {} : { namespace }) })
+    return open({
+      transport,
+      address: host,
+      port,
+      ...(namespace === undefined ? {} : { namespace }),
+    })
   }
   if (namespace !== undefined) throw new Error('sockets in other namespaces cannot be opened')
   return undefined
@@ -46,12 +55,12 @@ async function descriptorOf(request: OpenRequest, type: Transport): Promise<numb
 
 /** @throws the bind's error; nothing is left open */
 export async function openUdp(request: OpenRequest): Promise<Socket> {
-  const { family, address, port } = request.endpoint
+  const { host, port } = request.endpoint
   const fd = await descriptorOf(request, 'udp')
   const socket = createSocket({
-    type: family === 4 ? 'udp4' : 'udp6',
-    ipv6Only: family === 6,
-    lookup: literalLookup(family),
+    type: family(host) === 4 ? 'udp4' : 'udp6',
+    ipv6Only: family(host) === 6,
+    lookup: literalLookup(family(host)),
   })
   try {
     await new Promise<void>((resolve, reject) => {
@@ -60,7 +69,7 @@ export async function openUdp(request: OpenRequest): Promise<Socket> {
         socket.off('error', reject)
         resolve()
       }
-      if (fd === undefined) socket.bind({ address, port }, bound)
+      if (fd === undefined) socket.bind({ address: host, port }, bound)
       else socket.bind({ fd }, bound)
     })
   } catch (error) {
@@ -74,7 +83,7 @@ export async function openUdp(request: OpenRequest): Promise<Socket> {
 
 /** @throws the bind's error; nothing is left open */
 export async function openTcp(request: OpenRequest): Promise<Server> {
-  const { family, address, port } = request.endpoint
+  const { host, port } = request.endpoint
   const fd = await descriptorOf(request, 'tcp')
   // A client that has closed its side still waits for its answers.
   const server = createServer({ allowHalfOpen: true, noDelay: true })
@@ -86,7 +95,7 @@ export async function openTcp(request: OpenRequest): Promise<Server> {
       resolve()
     }
     if (fd === undefined) {
-      server.listen({ host: address, port, ipv6Only: family === 6 }, listening)
+      server.listen({ host, port, ipv6Only: family(host) === 6 }, listening)
     } else server.listen({ fd }, listening)
   })
   return server

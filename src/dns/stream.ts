@@ -4,7 +4,7 @@
  */
 
 import type { Socket } from 'node:net'
-import type { DnsObserver } from './observer.js'
+import type { DnsObserver } from '../model/observe.js'
 import { MAX_QUERY_BYTES } from './query.js'
 import type { Responder } from './responder.js'
 

@@ -7,8 +7,8 @@
 import { createSocket } from 'node:dgram'
 import { randomInt } from 'node:crypto'
 import { connect } from 'node:net'
-import type { Endpoint } from './endpoint.js'
-import type { DnsObserver } from './observer.js'
+import { family, type ListenAddress } from '../model/address.js'
+import type { DnsObserver } from '../model/observe.js'
 import { FLAG_CD, FLAG_QR, FLAG_RD, HEADER_BYTES, peekQuestion } from './query.js'
 import { writeOpt } from './reply.js'
 
@@ -23,7 +23,7 @@ export interface UpstreamQuestion {
 }
 
 export interface Exchange {
-  readonly upstream: Endpoint
+  readonly upstream: ListenAddress
   readonly question: UpstreamQuestion
   readonly timeoutMs: number
   readonly signal: AbortSignal
@@ -94,13 +94,13 @@ export function askUdp(exchange: Exchange): Promise<Buffer> {
   const { upstream, question, observer } = exchange
   return bounded(exchange, ({ resolve, reject }) => {
     const id = randomInt(0x1_0000)
-    const socket = createSocket(upstream.family === 4 ? 'udp4' : 'udp6')
+    const socket = createSocket(family(upstream.host) === 4 ? 'udp4' : 'udp6')
     socket.on('error', reject)
     socket.on('message', (message) => {
       if (isReplyTo(message, id, question)) resolve(message)
       else observer.dropped('unmatched')
     })
-    socket.connect(upstream.port, upstream.address, () => {
+    socket.connect(upstream.port, upstream.host, () => {
       socket.send(writeQuery(question, id), (error) => {
         if (error !== null) reject(error)
       })
@@ -114,7 +114,7 @@ export function askTcp(exchange: Exchange): Promise<Buffer> {
   const { upstream, question } = exchange
   return bounded(exchange, ({ resolve, reject }) => {
     const id = randomInt(0x1_0000)
-    const socket = connect({ host: upstream.address, port: upstream.port })
+    const socket = connect({ host: upstream.host, port: upstream.port })
     let received: Buffer = Buffer.alloc(0)
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('the upstream closed the connection')))

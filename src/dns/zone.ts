@@ -6,18 +6,16 @@
  * (host names, reverse) are made at their first use.
  */
 
-import ipaddr from 'ipaddr.js'
+import { Cidr, parseListen } from '../model/address.js'
 import type { Backend, Network, Port, Protocol, Service, State } from '../model/types.js'
 import {
   addressLabel,
-  addressText,
   cuts,
   isWithin,
   parseReverse,
   reverseApex,
   type ReverseName,
 } from './name.js'
-import { parseEndpoint } from './endpoint.js'
 
 export interface ZoneOptions {
   /** A domain of which all names are ours, without dots at its ends: `cluster.internal`. */
@@ -85,7 +83,7 @@ const PROTOCOL_NAME = /^_(tcp|udp)\.(.+)$/
 class NetworkNames {
   readonly #byName = new Map<string, Service>()
   readonly #byAlias = new Map<string, Service[]>()
-  readonly #subnets: readonly [ipaddr.IPv4 | ipaddr.IPv6, number][]
+  readonly #subnets: readonly Cidr[]
   #byHostname: ReadonlyMap<string, HostName> | undefined
   #byAddress: ReadonlyMap<string, Pointer> | undefined
 
@@ -94,7 +92,7 @@ class NetworkNames {
     readonly domain: string | undefined,
     readonly members: readonly Service[],
   ) {
-    this.#subnets = network.subnets.map((subnet) => ipaddr.parseCIDR(subnet))
+    this.#subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
     for (const service of members) this.#add(service)
   }
 
@@ -145,7 +143,7 @@ class NetworkNames {
       if (backends !== undefined) return backends
     }
     if (name === NAMESERVER_LABEL) {
-      const addresses = this.network.dns.listen.map((text) => parseEndpoint(text).address)
+      const addresses = this.network.dns.listen.map((text) => parseListen(text, 53).host)
       return {
         kind: 'nameserver',
         addresses: addresses.filter((a) => a !== '0.0.0.0' && a !== '::'),
@@ -199,12 +197,9 @@ class NetworkNames {
   /** @returns how many leading bits our authority fixes; undefined: the name is outside */
   authorityBits(reverse: ReverseName): number | undefined {
     const held = this.#subnets.find(
-      ([base, prefix]) =>
-        base.kind() === reverse.address.kind() &&
-        reverse.bits >= prefix &&
-        reverse.address.match(base, prefix),
+      (subnet) => reverse.bits >= subnet.prefix && subnet.contains(reverse.address),
     )
-    return held?.[1]
+    return held?.prefix
   }
 
   /** A name of this network in full. */
@@ -337,7 +332,7 @@ export class Zone {
       if (names === undefined) continue
       const bits = names.authorityBits(reverse)
       if (bits !== undefined) held ??= { names, bits }
-      const found = reverse.whole ? names.pointer(addressText(reverse.address)) : undefined
+      const found = reverse.whole ? names.pointer(reverse.address) : undefined
       if (found === undefined) continue
       const apexBits = bits ?? reverse.bits
       return { found, network, apex: this.#reverseApex(name, reverse, apexBits) }
