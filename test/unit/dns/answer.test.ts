@@ -1,0 +1,189 @@
+/** Zone and answer, without a socket. */
+import t from 'tap'
+import { answer } from '../../../src/dns/answer.js'
+import { parseReverse } from '../../../src/dns/name.js'
+import { buildZone, type Asker, type ZoneOptions } from '../../../src/dns/zone.js'
+import type { State } from '../../../src/model/types.js'
+import { backend, network, scene, service, state } from './fixture.js'
+
+const OPTIONS: ZoneOptions = { negativeTtlSeconds: 5, forwardSingleLabel: false }
+const ON1: Asker = { networks: ['overlay1'] }
+
+function ask(
+  of: State,
+  name: string,
+  type: string,
+  asker = ON1,
+  options = OPTIONS,
+): { rcode: string; data: unknown[] } | 'foreign' {
+  const reply = answer(buildZone(of, undefined, options), { name, type }, asker)
+  if (reply === undefined) return 'foreign'
+  const data = reply.answers.map((record) => ('data' in record ? record.data : undefined))
+  return { rcode: reply.rcode, data }
+}
+
+function found(...data: unknown[]): object {
+  return { rcode: 'NOERROR', data }
+}
+const ABSENT = { rcode: 'NXDOMAIN', data: [] }
+
+t.test('the first of the asker networks that knows a name answers', (t) => {
+  const both: Asker = { networks: ['overlay2', 'overlay1'] }
+  t.same(ask(scene(), 'vote', 'A', both), found('10.0.2.10'))
+  t.same(ask(scene(), 'vote.overlay1', 'A', both), found('10.0.0.9'))
+  t.same(ask(scene(), 'pool', 'A', both), found('10.0.0.5', '10.0.0.6'))
+  t.same(ask(scene(), '9.2.0.10.in-addr.arpa', 'PTR', both), found('secret.overlay2'))
+  t.same(ask(scene(), 'vote', 'A', { networks: [] }), ABSENT)
+  t.end()
+})
+
+t.test('draining backends are named only when no others are left, down ones never', (t) => {
+  const with_ = (...states: ('active' | 'draining' | 'down')[]): State =>
+    state(
+      [network('overlay1')],
+      [
+        service('s', {
+          mode: 'dnsrr',
+          backends: states.map((each, at) =>
+            backend(`10.0.0.${at}`, { state: each, slot: `${at}` }),
+          ),
+        }),
+      ],
+    )
+  t.same(ask(with_('active', 'draining', 'down'), 's', 'A'), found('10.0.0.0'))
+  t.same(ask(with_('down', 'draining', 'down'), 'tasks.s', 'A'), found('10.0.0.1'))
+  t.same(ask(with_('down'), 's', 'A'), found(), 'NODATA: the name is known')
+  t.same(ask(with_('active', 'draining'), '1.s', 'A'), found('10.0.0.1'), 'a slot of its own')
+  t.same(ask(with_('active', 'down'), '1.s', 'A'), found())
+  t.same(ask(with_('down'), '0.0.0.10.in-addr.arpa', 'PTR'), 'foreign')
+  t.end()
+})
+
+t.test('dnsrr leaves out weight 0 unless all have it', (t) => {
+  const of = (...weights: number[]): State =>
+    state(
+      [network('overlay1')],
+      [
+        service('s', {
+          mode: 'dnsrr',
+          backends: weights.map((weight, at) => backend(`10.0.0.${at}`, { weight })),
+        }),
+      ],
+    )
+  t.same(ask(of(1, 0), 's', 'A'), found('10.0.0.0'))
+  t.same(ask(of(1, 0), 'tasks.s', 'A'), found('10.0.0.0', '10.0.0.1'))
+  t.same(ask(of(0, 0), 's', 'A'), found('10.0.0.0', '10.0.0.1'))
+  t.end()
+})
+
+t.test(
+  'a name wins over an alias, an alias over a host name; alias sharers answer together',
+  (t) => {
+    const of = state(
+      [network('overlay1')],
+      [
+        service('a', { vips: ['10.0.0.1'], aliases: ['b', 'both'] }),
+        service('b', { vips: ['10.0.0.2'], aliases: ['both'], ttlSeconds: 2 }),
+        service('c', {
+          backends: [
+            backend('10.0.0.3', { hostname: 'both' }),
+            backend('10.0.0.4', { hostname: 'box.example.org' }),
+          ],
+        }),
+      ],
+    )
+    t.same(ask(of, 'b', 'A'), found('10.0.0.2'))
+    t.same(ask(of, 'both', 'A'), found('10.0.0.1', '10.0.0.2'))
+    t.same(ask(of, 'box.example.org', 'A'), found('10.0.0.4'))
+    const shared = answer(buildZone(of, undefined, OPTIONS), { name: 'both', type: 'A' }, ON1)
+    t.match(shared?.answers, [{ ttl: 2 }, { ttl: 2 }], 'with the shortest TTL')
+    t.end()
+  },
+)
+
+t.test('stacks: the asker’s own first, and service.stack', (t) => {
+  const of = state(
+    [network('overlay1')],
+    [
+      service('one_web', { vips: ['10.0.0.1'] }),
+      service('two_web', { vips: ['10.0.0.2'] }),
+      service('web', { vips: ['10.0.0.3'] }),
+    ],
+  )
+  t.same(ask(of, 'web', 'A', { ...ON1, stack: 'two' }), found('10.0.0.2'))
+  t.same(ask(of, 'web', 'A', { ...ON1, stack: 'none' }), found('10.0.0.3'))
+  t.same(ask(of, 'web.one', 'A'), found('10.0.0.1'))
+  t.end()
+})
+
+t.test('a domain is ours as a whole', (t) => {
+  const options = { ...OPTIONS, domain: 'cluster.internal' }
+  const inside = (name: string, type = 'A'): unknown => ask(scene(), name, type, ON1, options)
+  t.same(inside('vote.cluster.internal'), found('10.0.0.9'))
+  t.same(inside('tasks.vote.overlay1.cluster.internal'), found('10.0.0.10', '10.0.0.11'))
+  t.same(inside('vote'), found('10.0.0.9'))
+  t.same(inside('a.b.c.cluster.internal'), ABSENT)
+  t.same(inside('overlay1.cluster.internal'), found())
+  t.same(inside('9.0.0.10.in-addr.arpa', 'PTR'), found('vote.overlay1.cluster.internal'))
+  t.match(inside('cluster.internal', 'SOA'), found({ mname: 'ns.overlay1.cluster.internal' }))
+  t.same(inside('notcluster.internal'), 'foreign')
+  t.end()
+})
+
+t.test('whose names are whose', (t) => {
+  for (const name of ['example.com', 'tasks.example.com', '.', 'a.b.c']) {
+    t.equal(ask(scene(), name, 'A'), 'foreign', name)
+  }
+  const open = { ...OPTIONS, forwardSingleLabel: true }
+  t.equal(ask(scene(), 'nothere', 'A', ON1, open), 'foreign')
+  t.same(ask(scene(), 'vote', 'A', ON1, open), found('10.0.0.9'))
+  t.equal(ask(scene(), '10.in-addr.arpa', 'PTR'), 'foreign', 'wider than our subnet')
+  t.equal(ask(scene(), '1.1.168.192.in-addr.arpa', 'PTR'), 'foreign')
+  t.same(
+    ask(scene(), `${'0.'.repeat(10)}0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa`, 'PTR'),
+    found(),
+    'within',
+  )
+  t.end()
+})
+
+t.test('reverse names', (t) => {
+  t.match(parseReverse('9.0.0.10.in-addr.arpa'), { address: '10.0.0.9', bits: 32, whole: true })
+  t.match(parseReverse('0.10.in-addr.arpa'), { address: '10.0.0.0', bits: 16, whole: false })
+  const v6 = `9.${'0.'.repeat(23)}1.0.0.0.0.0.d.f.ip6.arpa`
+  t.match(parseReverse(v6), { address: 'fd00:1::9', bits: 128, whole: true })
+  for (const bad of ['256.0.0.10', '01.0.0.10', '1.2.3.4.5', 'x', '-1', '1e1', '']) {
+    t.equal(parseReverse(`${bad}.in-addr.arpa`), undefined, bad)
+  }
+  t.equal(parseReverse('ff.ip6.arpa'), undefined)
+  t.equal(parseReverse('arpa'), undefined)
+  t.end()
+})
+
+t.test('names too long for the wire are left out, not written wrongly', (t) => {
+  const of = state(
+    [network('overlay1')],
+    [
+      service('s', {
+        vips: ['10.0.0.1'],
+        backends: [backend('10.0.0.2', { slot: 'x'.repeat(64) })],
+      }),
+    ],
+  )
+  t.same(ask(of, '2.0.0.10.in-addr.arpa', 'PTR'), found())
+  t.same(ask(of, '1.0.0.10.in-addr.arpa', 'PTR'), found('s.overlay1'))
+  t.end()
+})
+
+t.test('networks in which nothing changed keep their indexes', (t) => {
+  const before = scene()
+  const first = buildZone(before, undefined, OPTIONS)
+  const services = new Map(before.services)
+  services.set('overlay2/new', service('new', { network: 'overlay2', vips: ['10.0.2.77'] }))
+  const after: State = { ...before, revision: 8, services }
+  const second = buildZone(after, undefined, OPTIONS, first)
+  t.equal(second.covered.get('overlay1'), first.covered.get('overlay1'))
+  t.not(second.covered.get('overlay2'), first.covered.get('overlay2'))
+  t.same(ask(after, 'new', 'A', { networks: ['overlay2'] }), found('10.0.2.77'))
+  t.end()
+})
