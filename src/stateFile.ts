@@ -13,6 +13,8 @@ const VERSION = 1
 
 export class StateFile {
   private queue: Promise<void> = Promise.resolve()
+  /** Differs from what is on disk after a failed write, which the next save then makes good. */
+  private written: string
 
   private constructor(
     readonly path: string,
@@ -20,7 +22,10 @@ export class StateFile {
     private current: ReadonlyMap<string, string>,
     /** Why what was there could not be used. */
     readonly problem: Problem | undefined,
-  ) {}
+    text = '',
+  ) {
+    this.written = text
+  }
 
   /** An absent file is an empty one. */
   static async open(path: string): Promise<StateFile> {
@@ -32,7 +37,7 @@ export class StateFile {
       return new StateFile(path, new Map(), problemOf(path, `cannot be read: ${messageOf(error)}`))
     }
     try {
-      return new StateFile(path, decode(text), undefined)
+      return new StateFile(path, decode(text), undefined, text)
     } catch (error) {
       const aside = `${path}.corrupt`
       const moved = await rename(path, aside).then(
@@ -49,15 +54,21 @@ export class StateFile {
   }
 
   /**
-   * Resolves when the file is on disk. Calls are carried out in order.
+   * Resolves when this, or what a later call gave, is on disk. Writes nothing that is there already.
    * @throws Error of the file system; the old file is whole then
    */
   save(vips: ReadonlyMap<string, string>): Promise<void> {
     this.current = new Map(vips)
-    const text = encode(vips)
-    const done = this.queue.then(() => replaceFile(this.path, text))
+    const done = this.queue.then(() => this.write())
     this.queue = done.catch(() => undefined)
     return done
+  }
+
+  private async write(): Promise<void> {
+    const text = encode(this.current)
+    if (text === this.written) return
+    await replaceFile(this.path, text)
+    this.written = text
   }
 }
 

@@ -18,6 +18,7 @@ export interface Merged {
   /** Both maps are sorted by key. */
   readonly networks: ReadonlyMap<string, Network>
   readonly services: ReadonlyMap<ServiceKey, Service>
+  /** Those found here; what the snapshots bring is not among them. */
   readonly problems: readonly Problem[]
   readonly assignments: Assignments
 }
@@ -32,7 +33,7 @@ export function merge(
   previous: Assignments,
   incomplete: boolean,
 ): Merged {
-  const problems: Problem[] = sources.flatMap(({ snapshot }) => snapshot.problems)
+  const problems: Problem[] = []
   const networks = mergeNetworks(sources, problems)
   const specs = mergeServices(sources, networks, problems)
   const placement = placeVips(

@@ -6,13 +6,15 @@
  * left out with a problem, so that adding something never takes away what worked.
  */
 import type { Assignments } from './ipam.js'
-import { merge } from './merge.js'
+import { merge, type Merged } from './merge.js'
 import { sameData } from './diff.js'
 import type { Network, Problem, Service, ServiceKey, Snapshot, State } from './types.js'
 
 export interface ModelOptions {
   /** Names of all the sources there will be, first wins. */
   readonly sources: readonly string[]
+  /** Names of those that only ever publish problems; nobody waits for them. */
+  readonly reporters?: readonly string[]
   /** Automatic VIPs of an earlier run, as `assignments` gave them. */
   readonly assignments?: Assignments
 }
@@ -23,19 +25,23 @@ const EMPTY: State = { revision: 0, networks: new Map(), services: new Map(), pr
 
 export class Model {
   readonly #sources: readonly string[]
+  readonly #reporters: readonly string[]
   readonly #snapshots = new Map<string, Snapshot>()
   readonly #listeners = new Set<StateListener>()
   readonly #pending: { state: State; previous: State }[] = []
   #notifying = false
+  #merged: Merged
   #assignments: Assignments
   #state: State = EMPTY
 
   constructor(options: ModelOptions) {
     this.#sources = [...new Set(options.sources)]
+    this.#reporters = (options.reporters ?? []).filter((name) => !this.#sources.includes(name))
     this.#assignments = new Map(options.assignments)
+    this.#merged = { ...EMPTY, assignments: this.#assignments }
   }
 
-  /** Revision 0, and empty, until a source has published. */
+  /** Revision 0, and empty, until a source (not just a reporter) has published. */
   get current(): State {
     return this.#state
   }
@@ -63,17 +69,18 @@ export class Model {
    * @throws RangeError for a source that is not registered; AggregateError of what listeners threw
    */
   publish(source: string, snapshot: Snapshot): State {
-    if (!this.#sources.includes(source)) throw new RangeError(`unknown source ${source}`)
+    const reporter = this.#reporters.includes(source)
+    if (!reporter && !this.#sources.includes(source)) {
+      throw new RangeError(`unknown source ${source}`)
+    }
     this.#snapshots.set(source, snapshot)
-    const merged = merge(
-      this.#sources.flatMap((name) => {
-        const known = this.#snapshots.get(name)
-        return known === undefined ? [] : [{ name, snapshot: known }]
-      }),
-      this.#assignments,
-      !this.ready(),
+    // A state without services would have sinks take down what an earlier run left standing.
+    if (this.spoken.length === 0) return this.#state
+    if (!reporter || this.#state.revision === 0) this.#mergeSources()
+    const reported = [...this.#sources, ...this.#reporters].flatMap(
+      (name) => this.#snapshots.get(name)?.problems ?? [],
     )
-    if (!sameMap(this.#assignments, merged.assignments)) this.#assignments = merged.assignments
+    const merged = { ...this.#merged, problems: [...reported, ...this.#merged.problems] }
     const previous = this.#state
     const next = settled(previous, merged)
     if (next !== previous) {
@@ -92,6 +99,16 @@ export class Model {
     const own: StateListener = (state, previous) => listener(state, previous)
     this.#listeners.add(own)
     return () => void this.#listeners.delete(own)
+  }
+
+  #mergeSources(): void {
+    const spoken = this.#sources.flatMap((name) => {
+      const snapshot = this.#snapshots.get(name)
+      return snapshot === undefined ? [] : [{ name, snapshot }]
+    })
+    this.#merged = merge(spoken, this.#assignments, !this.ready())
+    const { assignments } = this.#merged
+    if (!sameMap(this.#assignments, assignments)) this.#assignments = assignments
   }
 
   #notify(): void {
