@@ -29,6 +29,8 @@ export interface ApiServerOptions {
   readonly state: () => State
   /** The sources that there are, in order of precedence, and where each takes its data from. */
   readonly sources: readonly { readonly name: string; readonly from?: string }[]
+  /** Revision that both the kernel and DNS hold. */
+  readonly answering: () => number
   /** Served at /metrics too, for those who may open the socket. */
   readonly metrics?: { readonly contentType: string; render(): Promise<string> }
   /** Reads the source again; resolves when that is published. Without it POST /v1/reload is 404. */
@@ -106,7 +108,7 @@ export class ApiServer {
   }
 
   #routeStatus(): void {
-    const { node, version, kernel, readback, sources } = this.#options
+    const { node, version, kernel, readback, sources, answering } = this.#options
     this.#app.get('/v1/status', (): schema.StatusView => {
       const state = this.#options.state()
       const { revision: applied, ...reconcile } = readback.reconcile()
@@ -115,7 +117,7 @@ export class ApiServer {
         node,
         kernel,
         uptimeSeconds: process.uptime(),
-        revision: { desired: state.revision, applied },
+        revision: { desired: state.revision, applied, answering: answering() },
         reconcile,
         sources: sourceViews(sources, state.problems),
         networks: state.networks.size,

@@ -84,8 +84,11 @@ export const statusSchema = z.object({
   node: z.string(),
   kernel: z.string(),
   uptimeSeconds: z.number(),
-  /** `applied` is behind `desired` while a change is being written to the kernel. */
-  revision: z.object({ desired: z.number(), applied: z.number() }),
+  /**
+   * `applied`: what the kernel holds, behind `desired` while a change is being written.
+   * `answering`: what both the kernel and DNS hold.
+   */
+  revision: z.object({ desired: z.number(), applied: z.number(), answering: z.number() }),
   reconcile: z.object({
     cycles: count,
     failures: count,

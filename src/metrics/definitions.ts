@@ -70,7 +70,7 @@ export const definitions = {
   backendState: {
     name: 'fairlead_backend_state',
     type: 'gauge',
-    help: '1 for the state that the backend is in, 0 for the others.',
+    help: 'Always 1. The state that the backend is in.',
     labels: [...backend, 'state'],
   },
   networks: {

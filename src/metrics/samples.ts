@@ -1,13 +1,11 @@
 /** From the desired state and the kernel's totals to series: pure functions. */
 import type { BackendCounters, AttachmentInfo } from '../model/readback.js'
-import type { Backend, BackendState, Problem, Service, ServiceKey, State } from '../model/types.js'
+import type { Backend, Problem, Service, ServiceKey, State } from '../model/types.js'
 import { labelText } from './labels.js'
 import type { Sample } from './series.js'
 
 /** The `backend` label of what backends that have left had counted. */
 export const RETIRED = 'retired'
-
-const backendStates: readonly BackendState[] = ['active', 'draining', 'down']
 
 export interface Traffic {
   readonly packets: Sample[]
@@ -66,9 +64,7 @@ export function attachmentSamples(attachments: readonly AttachmentInfo[]): Sampl
 function addBackend(wanted: Wanted, service: Record<string, string>, backend: Backend): void {
   const labels = { ...service, backend: labelText(backend.address) }
   wanted.weights.push({ labels, value: backend.weight })
-  for (const state of backendStates) {
-    wanted.states.push({ labels: { ...labels, state }, value: backend.state === state ? 1 : 0 })
-  }
+  wanted.states.push({ labels: { ...labels, state: backend.state }, value: 1 })
 }
 
 function infoLabels(service: Service): Record<string, string> {

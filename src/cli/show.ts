@@ -1,0 +1,74 @@
+/** `fairlead show NAME`: everything about one service. */
+import type { Command } from 'commander'
+import type { AgentClient } from '../api/client.js'
+import type { ServiceView } from '../api/schema.js'
+import { FairleadError } from '../errors.js'
+import { asking, type AgentOptions, client, print } from './output.js'
+import { type Cell, pairs, table } from './table.js'
+import { list, portText, stateCell } from './words.js'
+
+export function addShow(program: Command): void {
+  asking(program.command('show').description('show a service with its backends'))
+    .argument('<name>', 'network/service, or the service alone where one network has it')
+    .action(async (name: string, options: AgentOptions) => {
+      const service = await find(client(options), name)
+      print(options, service, () => `${summary(service)}\n\n${backends(service)}`)
+    })
+}
+
+/** @throws FairleadError REFERENCE if there is none, VALUE if there are several */
+async function find(agent: AgentClient, text: string): Promise<ServiceView> {
+  const [network = '', name] = text.toLowerCase().split(/\/(.*)/, 2)
+  if (name !== undefined) return agent.service(network, name)
+  const found = (await agent.services()).filter((service) => service.name === network)
+  const [only, ...others] = found
+  if (only === undefined) throw new FairleadError('REFERENCE', `there is no service ${text}`)
+  if (others.length > 0) {
+    const keys = found.map((service) => `${service.network}/${service.name}`).join(', ')
+    throw new FairleadError('VALUE', `${text} is on several networks; name one of ${keys}`)
+  }
+  return only
+}
+
+function summary(service: ServiceView): string {
+  const anyPort = service.mode === 'vip' && service.ports.length === 0
+  const ports = service.ports.map((port) =>
+    port.name === undefined ? portText(port) : `${portText(port)} (${port.name})`,
+  )
+  return pairs([
+    ['name', `${service.network}/${service.name}`],
+    ['mode', service.mode],
+    ['algorithm', service.algorithm],
+    ['VIPs', list(service.vips)],
+    ['ports', anyPort ? 'any' : list(ports)],
+    ['aliases', list(service.aliases)],
+    ['TTL', `${service.ttlSeconds} s`],
+  ])
+}
+
+/** A line for each backend and path; what backends that have left had counted is in the sums. */
+function backends(service: ServiceView): string {
+  const rows: Cell[][] = []
+  for (const backend of service.backends) {
+    const what = [
+      ...[backend.address, backend.weight, stateCell(backend.state)],
+      ...[backend.slot ?? '-', backend.hostname ?? '-'],
+    ]
+    if (backend.counters.length === 0) rows.push([...what, '-', 0, 0, 0, 0, 0])
+    for (const row of backend.counters) rows.push([...what, ...countCells(row)])
+  }
+  for (const row of service.counters) rows.push(['all', '', '', '', '', ...countCells(row)])
+  const left = ['ADDRESS', 'WEIGHT', 'STATE', 'SLOT', 'HOSTNAME', 'PATH']
+  const right = ['CONNECTIONS', 'INPKTS', 'OUTPKTS', 'INBYTES', 'OUTBYTES']
+  return table(
+    [
+      ...left.map((title) => ({ title })),
+      ...right.map((title) => ({ title, align: 'right' as const })),
+    ],
+    rows,
+  )
+}
+
+function countCells(row: ServiceView['counters'][number]): Cell[] {
+  return [row.path, row.connections, row.packetsIn, row.packetsOut, row.bytesIn, row.bytesOut]
+}

@@ -1,0 +1,138 @@
+/** A state and a kernel's report of it, for the sinks that only read. */
+import type { Readback } from '../../../src/model/readback.js'
+import type { Network, Problem, Service, State } from '../../../src/model/types.js'
+import { serviceKey } from '../../../src/model/types.js'
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
+
+export type Report = {
+  -readonly [Key in keyof Readback]: ReturnType<Readback[Key]>
+}
+
+/** A kernel side that tells what it is told to tell, and counts how often it is asked. */
+export class FixtureReadback implements Readback {
+  reads = 0
+  failure: Error | undefined
+
+  constructor(readonly report: Report) {}
+
+  counters(): Report['counters'] {
+    this.reads++
+    if (this.failure) throw this.failure
+    return this.report.counters
+  }
+
+  drops(): Report['drops'] {
+    return this.report.drops
+  }
+
+  events(): Report['events'] {
+    return this.report.events
+  }
+
+  occupancy(): Report['occupancy'] {
+    return this.report.occupancy
+  }
+
+  attachments(): Report['attachments'] {
+    return this.report.attachments
+  }
+
+  reconcile(): Report['reconcile'] {
+    return this.report.reconcile
+  }
+
+  features(): Report['features'] {
+    return this.report.features
+  }
+}
+
+export function network(name: string, subnets: string[]): Network {
+  return {
+    name,
+    subnets,
+    pools: subnets.slice(0, 1),
+    reserved: [],
+    attachment: { interfaces: [], sockets: [] },
+    dns: { listen: ['10.0.0.2:53'] },
+  }
+}
+
+export function service(fields: Partial<Mutable<Service>>): Service {
+  return {
+    network: 'overlay1',
+    name: 'vote',
+    mode: 'vip',
+    vips: ['10.0.0.9'],
+    ports: [{ protocol: 'tcp', port: 80, targetPort: 80 }],
+    algorithm: 'rr',
+    ttlSeconds: 5,
+    aliases: [],
+    backends: [
+      { address: '10.0.0.5', weight: 1, state: 'active', slot: '1', hostname: 'c0ffee' },
+      { address: '10.0.0.6', weight: 1, state: 'active', slot: '2' },
+    ],
+    ...fields,
+  }
+}
+
+export function stateOf(
+  services: readonly Service[],
+  problems: readonly Problem[] = [],
+  networks: readonly Network[] = [network('overlay1', ['10.0.0.0/24', 'fd00:a::/64'])],
+): State {
+  return {
+    revision: 7,
+    networks: new Map(networks.map((each) => [each.name, each])),
+    services: new Map(services.map((each) => [serviceKey(each), each])),
+    problems,
+  }
+}
+
+/** Two backends of overlay1/vote on two paths, and one that has left. */
+export function report(): Report {
+  const row = (backend: string | undefined, path: 'tc' | 'sock', scale: number) => ({
+    service: 'overlay1/vote',
+    ...(backend !== undefined && { backend }),
+    path,
+    packetsIn: 10 * scale,
+    bytesIn: 1000 * scale,
+    packetsOut: 8 * scale,
+    bytesOut: 8000 * scale,
+    connections: 2 * scale,
+  })
+  return {
+    counters: [
+      row('10.0.0.5', 'tc', 1),
+      row('10.0.0.5', 'sock', 2),
+      row('10.0.0.6', 'tc', 3),
+      row(undefined, 'tc', 4),
+    ],
+    drops: [
+      { reason: 'no_backend', path: 'tc', count: 3 },
+      { reason: 'fragment', path: 'tc', count: 0 },
+    ],
+    events: [{ event: 'arp', path: 'tc', count: 5 }].map(({ event, path, count }) => ({
+      reason: event,
+      path: path as 'tc',
+      count,
+    })),
+    occupancy: [
+      { map: 'flows4', entries: 12, capacity: 262_144 },
+      { map: 'vips4', entries: 31_000, capacity: 32_768 },
+    ],
+    attachments: [
+      { network: 'overlay1', target: 'veth0', hook: 'tcx', program: 'from_container' },
+      { network: 'overlay1', target: 'veth1', hook: 'tcx', program: 'from_container' },
+    ],
+    reconcile: {
+      revision: 6,
+      cycles: 40,
+      failures: 1,
+      repaired: 2,
+      lastDurationSeconds: 0.0125,
+      lastError: 'map vips4 is full',
+    },
+    features: { tcx: true, csumIpv6Flag: false },
+  }
+}

@@ -1,0 +1,221 @@
+import { spawnSync } from 'node:child_process'
+import t from 'tap'
+import { definitions } from '../../../src/metrics/definitions.js'
+import { Metrics } from '../../../src/metrics/metrics.js'
+import type { State } from '../../../src/model/types.js'
+import { type Family, parseExposition } from './exposition.js'
+import { FixtureReadback, report, service, stateOf } from './fixture.js'
+
+function subject(state: State = stateOf([service({})])) {
+  const readback = new FixtureReadback(report())
+  const at = { state }
+  const metrics = new Metrics({
+    readback,
+    state: () => at.state,
+    version: '1.2.3',
+    kernel: '6.18.0',
+  })
+  return { readback, at, metrics }
+}
+
+async function scrape(metrics: Metrics): Promise<Map<string, Family>> {
+  return parseExposition(await metrics.render())
+}
+
+function value(families: Map<string, Family>, name: string, labels = ''): number | undefined {
+  return families.get(name)?.samples.get(`${name}{${labels}}`)
+}
+
+const five = 'backend="10.0.0.5"'
+const vote = 'network="overlay1"'
+
+t.test('totals of the kernel are reported as they are, by service, backend and path', async (t) => {
+  const families = await scrape(subject().metrics)
+  const at = (name: string, labels: string) => value(families, name, labels)
+  const rest = `path="tc",service="vote"`
+  t.equal(at('fairlead_packets_total', `${five},direction="in",${vote},${rest}`), 10)
+  t.equal(at('fairlead_packets_total', `${five},direction="out",${vote},${rest}`), 8)
+  t.equal(at('fairlead_bytes_total', `${five},direction="in",${vote},${rest}`), 1000)
+  t.equal(at('fairlead_bytes_total', `${five},direction="out",${vote},${rest}`), 8000)
+  t.equal(at('fairlead_connections_total', `${five},${vote},${rest}`), 2)
+  t.equal(at('fairlead_connections_total', `${five},${vote},path="sock",service="vote"`), 4)
+  t.equal(at('fairlead_connections_total', `backend="retired",${vote},${rest}`), 8)
+  t.equal(families.get('fairlead_packets_total')?.type, 'counter')
+  t.equal(families.get('fairlead_packets_total')?.samples.size, 8)
+})
+
+t.test('a second scrape does not add to the first', async (t) => {
+  const { metrics, readback } = subject()
+  await metrics.render()
+  const row = readback.report.counters[0]
+  if (row) readback.report.counters[0] = { ...row, connections: 5 }
+  const families = await scrape(metrics)
+  const labels = `${five},${vote},path="tc",service="vote"`
+  t.equal(value(families, 'fairlead_connections_total', labels), 5)
+})
+
+t.test('series of what has gone are gone', async (t) => {
+  const { metrics, readback, at } = subject()
+  await metrics.render()
+  readback.report.counters = []
+  readback.report.attachments = []
+  at.state = stateOf([])
+  const families = await scrape(metrics)
+  const gone = [
+    ...['fairlead_packets_total', 'fairlead_bytes_total', 'fairlead_connections_total'],
+    ...['fairlead_service_info', 'fairlead_backend_weight', 'fairlead_backend_state'],
+    'fairlead_attachments',
+  ]
+  for (const name of gone) t.equal(families.get(name)?.samples.size, 0, name)
+  t.equal(value(families, 'fairlead_services'), 0)
+})
+
+t.test('the desired state is told', async (t) => {
+  const problem = { source: 'file', item: 'service a/b', code: 'VALUE', reason: 'no' }
+  const draining = { address: 'fd00:a::5', weight: 3, state: 'draining' as const }
+  const state = stateOf(
+    [service({ vips: ['10.0.0.9', 'fd00:a::9'], algorithm: 'wrr', backends: [draining] })],
+    [problem, problem, { ...problem, code: 'SCHEMA' }],
+  )
+  const families = await scrape(subject(state).metrics)
+  const key = `${vote},service="vote"`
+  const info = `algorithm="wrr",mode="vip",${key},vips="10.0.0.9,fd00:a::9"`
+  t.equal(value(families, 'fairlead_service_info', info), 1)
+  const backend = `backend="fd00:a::5",${key}`
+  t.equal(value(families, 'fairlead_backend_weight', backend), 3)
+  t.equal(value(families, 'fairlead_backend_state', `${backend},state="draining"`), 1)
+  t.equal(families.get('fairlead_backend_state')?.samples.size, 1)
+  t.equal(value(families, 'fairlead_state_revision'), 7)
+  t.equal(value(families, 'fairlead_problems', 'code="VALUE",source="file"'), 2)
+  t.equal(value(families, 'fairlead_problems', 'code="SCHEMA",source="file"'), 1)
+})
+
+t.test('drops, events, maps, reconciling, attachments, features and the build', async (t) => {
+  const families = await scrape(subject().metrics)
+  const at = (name: string, labels = '') => value(families, `fairlead_${name}`, labels)
+  t.equal(at('drops_total', 'path="tc",reason="no_backend"'), 3)
+  t.equal(at('drops_total', 'path="tc",reason="fragment"'), 0, 'a reason that never came is 0')
+  t.equal(at('events_total', 'event="arp",path="tc"'), 5)
+  t.equal(at('map_entries', 'map="vips4"'), 31_000)
+  t.equal(at('map_capacity_entries', 'map="vips4"'), 32_768)
+  t.equal(at('reconcile_applied_revision'), 6)
+  t.equal(at('reconcile_cycles_total'), 40)
+  t.equal(at('reconcile_failures_total'), 1)
+  t.equal(at('reconcile_repaired_rows_total'), 2)
+  t.equal(at('reconcile_last_duration_seconds'), 0.0125)
+  t.equal(at('attachments', 'hook="tcx",network="overlay1",program="from_container"'), 2)
+  t.equal(at('kernel_feature', 'feature="tcx"'), 1)
+  t.equal(at('kernel_feature', 'feature="csumIpv6Flag"'), 0)
+  t.equal(at('build_info', `kernel="6.18.0",node="${process.version}",version="1.2.3"`), 1)
+  t.ok((at('process_resident_memory_bytes') ?? 0) > 1e6, 'the process is told of too')
+})
+
+t.test('a kernel that cannot be read leaves its series out and is counted', async (t) => {
+  const { metrics, readback } = subject()
+  await metrics.render()
+  readback.failure = new Error('maps are gone')
+  const families = await scrape(metrics)
+  t.equal(families.get('fairlead_packets_total')?.samples.size, 0)
+  t.equal(value(families, 'fairlead_reconcile_applied_revision'), undefined, 'not a 0 that lies')
+  t.equal(value(families, 'fairlead_readback_failures_total'), 1)
+  t.equal(value(families, 'fairlead_services'), 1, 'what is known without it is told')
+  readback.failure = undefined
+  t.equal(value(await scrape(metrics), 'fairlead_reconcile_applied_revision'), 6, 'and it recovers')
+})
+
+t.test('scrapes at the same time share one reading', async (t) => {
+  const { metrics, readback } = subject()
+  const texts = await Promise.all([metrics.render(), metrics.render(), metrics.render()])
+  t.equal(readback.reads, 1)
+  t.equal(new Set(texts).size, 1)
+  await metrics.render()
+  t.equal(readback.reads, 2, 'a later one reads anew')
+})
+
+t.test('DNS is counted by what was asked and how it went', async (t) => {
+  const { metrics } = subject()
+  const { dns } = metrics
+  const answer = { network: 'overlay1', transport: 'udp', type: 'A', rcode: 'NOERROR' } as const
+  dns.answered({ ...answer, source: 'local', seconds: 0.00007 })
+  dns.answered({ ...answer, source: 'local', seconds: 0.3 })
+  dns.dropped('malformed')
+  dns.forwarded({ upstream: '192.0.2.1:53', outcome: 'timeout', seconds: 4 })
+  dns.inFlight(3)
+  const families = await scrape(metrics)
+  const at = (name: string, labels = '') =>
+    families.get(name.replace(/_(bucket|count|sum)$/, ''))?.samples.get(`${name}{${labels}}`)
+  const labels = `${vote},rcode="NOERROR",source="local",transport="udp",type="A"`
+  t.equal(at('fairlead_dns_answers_total', labels), 2)
+  const local = 'source="local",transport="udp"'
+  const histogram = 'fairlead_dns_answer_duration_seconds'
+  t.equal(at(`${histogram}_bucket`, `le="0.0001",${local}`), 1)
+  t.equal(at(`${histogram}_bucket`, `le="+Inf",${local}`), 2)
+  t.equal(at(`${histogram}_sum`, local), 0.30007)
+  t.equal(at('fairlead_dns_dropped_total', 'reason="malformed"'), 1)
+  t.equal(at('fairlead_dns_forwarded_total', 'outcome="timeout",upstream="192.0.2.1:53"'), 1)
+  t.equal(at('fairlead_dns_forward_duration_seconds_count', 'upstream="192.0.2.1:53"'), 1)
+  t.equal(at('fairlead_dns_forward_in_flight'), 3)
+})
+
+t.test('clients cannot make any number of series', async (t) => {
+  const { metrics } = subject()
+  for (let type = 0; type < 1000; type++) {
+    metrics.dns.answered({
+      network: 'overlay1',
+      transport: 'udp',
+      type: `UNKNOWN_${type}`,
+      rcode: `RCODE_${type}`,
+      source: 'refused',
+      seconds: 0,
+    })
+    metrics.dns.dropped(`reason${type}`)
+  }
+  const families = await scrape(metrics)
+  t.ok((families.get('fairlead_dns_answers_total')?.samples.size ?? 0) <= 33)
+  t.ok((families.get('fairlead_dns_dropped_total')?.samples.size ?? 0) <= 65)
+  t.equal(value(families, 'fairlead_dns_dropped_total', 'reason="other"'), 1000 - 64)
+})
+
+t.test('labels are escaped', async (t) => {
+  const { metrics } = subject(stateOf([service({ name: 'a"b\\c\nd' })]))
+  metrics.dns.dropped('"\\\n\r\u0000')
+  const families = await scrape(metrics)
+  t.equal(families.get('fairlead_service_info')?.samples.size, 1)
+  t.equal(value(families, 'fairlead_dns_dropped_total', 'reason="\\"\\\\???"'), 1)
+})
+
+t.test('every metric of the table is exposed with its type and help, and no other', async (t) => {
+  const families = await scrape(subject().metrics)
+  for (const { name, type, help } of Object.values(definitions)) {
+    t.equal(families.get(name)?.type, type, name)
+    t.equal(families.get(name)?.help, help, name)
+  }
+  const known = new Set<string>(Object.values(definitions).map(({ name }) => name))
+  const others = [...families.keys()].filter((name) => !known.has(name))
+  t.same(
+    others.filter((name) => !/^fairlead_(process|nodejs)_/.test(name)),
+    [],
+  )
+})
+
+t.test('names follow the conventions', (t) => {
+  for (const { name, type, labels } of Object.values(definitions)) {
+    t.match(name, /^fairlead_[a-z0-9_]+$/)
+    t.equal(name.endsWith('_total'), type === 'counter', `${name} ends in _total if it counts`)
+    for (const label of labels) t.match(label, /^[a-z_]+$/)
+  }
+  t.end()
+})
+
+const promtool = spawnSync('promtool', ['--version']).status === 0
+const unavailable = promtool ? false : 'promtool (package prometheus) is not installed'
+t.test('promtool has no complaint', { skip: unavailable }, async (t) => {
+  const { metrics } = subject()
+  metrics.dns.forwarded({ upstream: '[fd00::1]:53', outcome: 'NOERROR', seconds: 0.001 })
+  const { status, stderr } = spawnSync('promtool', ['check', 'metrics'], {
+    input: await metrics.render(),
+    encoding: 'utf8',
+  })
+  t.equal(stderr, '')
+  t.equal(status, 0)
+})
