@@ -55,11 +55,6 @@ static __always_inline bool same_addr(const __be32 a[4], const __be32 b[4])
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-static __always_inline bool same_vip(const struct udp_from *from, const struct endpoint *to)
-{
-	return from->vip_port == to->port && same_addr(from->vip, to->addr);
-}
-
 static __always_inline struct vip *vip_of(__u32 network, const struct endpoint *to)
 {
 	struct vip6_key key6 = {.network = network};
