@@ -1,0 +1,200 @@
+/** Where the programs are: the interfaces of each network, and the cgroup root for sockets. */
+import { rmSync } from 'node:fs'
+import { FairleadError } from '../errors.js'
+import type { Log } from '../host/log.js'
+import { NamespaceWatcher } from '../host/namespaces.js'
+import { sameData } from '../model/diff.js'
+import type { AttachmentInfo } from '../model/readback.js'
+import type { Network, Problem, State } from '../model/types.js'
+import { CgroupAttachment } from './cgroup.js'
+import { removeFilterNote, removeLink } from './links.js'
+import { NetworkAttachment } from './network.js'
+import { namesIn, parseTcName } from './pins.js'
+import type { PinnedMaps } from './pinnedMaps.js'
+import { loadSock, loadTc, type ProgramSettings } from './programs.js'
+import type { SocketScopes } from './reconciler.js'
+
+export interface AttachmentsOptions {
+  readonly maps: PinnedMaps
+  readonly settings: ProgramSettings
+  /** Absent: this host has no cgroup v2, so no socket path. */
+  readonly cgroupPath: string | undefined
+  readonly networkId: (name: string) => number | undefined
+  readonly onScopes: (scopes: SocketScopes) => void
+  readonly onProblems: () => void
+  readonly log: Log
+}
+
+interface Scope {
+  readonly globs: readonly string[]
+  readonly watcher: NamespaceWatcher
+  cookies: readonly bigint[]
+}
+
+export class Attachments {
+  readonly #options: AttachmentsOptions
+  readonly #networks = new Map<string, NetworkAttachment>()
+  readonly #scopes = new Map<string, Scope>()
+  readonly #cgroup: CgroupAttachment | undefined
+  readonly #problems = new Map<string, Problem>()
+  #pruned = false
+  #closed = false
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options
+    const { maps, settings, cgroupPath } = options
+    if (cgroupPath !== undefined)
+      this.#cgroup = new CgroupAttachment(cgroupPath, maps.pins, () => loadSock(settings, maps))
+  }
+
+  /** To be called again only after it has resolved. What cannot be attached is a problem. */
+  async apply(state: State): Promise<void> {
+    if (this.#closed) return
+    await this.#applyNetworks(state)
+    await this.#applyScopes(state)
+    await this.#applyCgroup(state)
+    if (!this.#pruned) await this.#pruneUnknown()
+    this.#pruned = true
+    await Promise.all([...this.#networks.values()].map(async (network) => network.settled()))
+  }
+
+  problems(): Problem[] {
+    return [...this.#problems.values()]
+  }
+
+  info(): AttachmentInfo[] {
+    const tc = [...this.#networks.values()].flatMap((network) => network.info())
+    const cgroup = this.#cgroup?.info() ?? []
+    const sock = [...this.#scopes.keys()].flatMap((network) =>
+      cgroup.map((link) => ({ network, ...link })),
+    )
+    return [...tc, ...sock]
+  }
+
+  /** Pins stay: traffic goes on. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const { watcher } of this.#scopes.values()) watcher.close()
+    await Promise.all([...this.#networks.values()].map(async (network) => network.close()))
+    this.#cgroup?.close()
+  }
+
+  async #applyNetworks(state: State): Promise<void> {
+    for (const [name, attached] of this.#networks) {
+      const wanted = state.networks.get(name)?.attachment
+      const stays =
+        wanted !== undefined &&
+        wanted.namespace === attached.attachment.namespace &&
+        this.#options.networkId(name) === attached.id
+      if (!stays) {
+        this.#networks.delete(name)
+        this.#setProblem(`network ${name}`, undefined)
+        await attached.remove()
+      } else if (!sameData(wanted, attached.attachment)) attached.change(wanted)
+    }
+    for (const [name, network] of state.networks) this.#addNetwork(name, network)
+  }
+
+  #addNetwork(name: string, { attachment }: Network): void {
+    const id = this.#options.networkId(name)
+    if (id === undefined || this.#networks.has(name)) return
+    if (attachment.bridge === undefined && attachment.interfaces.length === 0) return
+    const { maps, settings, log } = this.#options
+    const context = {
+      pins: maps.pins,
+      load: (networkId: number, bridge: Parameters<typeof loadTc>[3]) =>
+        loadTc(settings, maps, networkId, bridge),
+      onResult: (error: unknown) => this.#setProblem(`network ${name}`, error),
+      log,
+    }
+    this.#networks.set(name, new NetworkAttachment(name, id, attachment, context))
+  }
+
+  async #applyScopes(state: State): Promise<void> {
+    const before = new Set(this.#scopes.keys())
+    const fresh: NamespaceWatcher[] = []
+    for (const [name, { attachment }] of state.networks) {
+      before.delete(name)
+      const scope = this.#scopes.get(name)
+      if (scope !== undefined && sameData(scope.globs, attachment.sockets)) continue
+      scope?.watcher.close()
+      this.#scopes.delete(name)
+      if (attachment.sockets.length === 0) continue
+      const watcher = this.#watchSockets(name, attachment.sockets, scope?.cookies ?? [])
+      fresh.push(watcher)
+    }
+    for (const name of before) {
+      this.#scopes.get(name)?.watcher.close()
+      this.#scopes.delete(name)
+    }
+    await Promise.all(fresh.map(async (watcher) => watcher.refreshed()))
+    this.#tellScopes()
+  }
+
+  #watchSockets(
+    name: string,
+    globs: readonly string[],
+    cookies: readonly bigint[],
+  ): NamespaceWatcher {
+    let ready = false
+    const watcher = new NamespaceWatcher(globs, (found) => {
+      const scope = this.#scopes.get(name)
+      if (scope?.watcher !== watcher) return
+      scope.cookies = [...new Set(found.map(({ cookie }) => cookie))]
+      if (ready) this.#tellScopes()
+      ready = true
+    })
+    this.#scopes.set(name, { globs, watcher, cookies })
+    return watcher
+  }
+
+  #tellScopes(): void {
+    const scopes = [...this.#scopes].map(([name, { cookies }]) => [name, cookies] as const)
+    this.#options.onScopes(new Map(scopes))
+  }
+
+  async #applyCgroup(state: State): Promise<void> {
+    const item = 'socket path'
+    const wanted = [...state.networks.values()].some(
+      ({ attachment }) => attachment.sockets.length > 0,
+    )
+    try {
+      if (wanted && this.#cgroup === undefined)
+        throw new FairleadError('HOST', 'sockets cannot be balanced: cgroup v2 is not mounted')
+      if (wanted) await this.#cgroup?.attach()
+      else await this.#cgroup?.detach()
+      this.#setProblem(item, undefined)
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the socket programs could not be attached')
+      this.#setProblem(item, error)
+    }
+  }
+
+  /** Pins of networks that are in no state any more. */
+  async #pruneUnknown(): Promise<void> {
+    const { pins } = this.#options.maps
+    const known = new Set([...this.#networks.values()].map(({ id }) => id))
+    for (const name of namesIn(pins.links)) {
+      const pin = parseTcName(name)
+      if (pin !== undefined && !known.has(pin.networkId)) await removeLink(`${pins.links}/${name}`)
+    }
+    for (const name of namesIn(pins.filters)) {
+      const pin = parseTcName(name)
+      if (pin !== undefined && !known.has(pin.networkId))
+        await removeFilterNote(`${pins.filters}/${name}`)
+    }
+    for (const name of namesIn(pins.tails))
+      if (!known.has(Number(name.split('_')[0]))) rmSync(`${pins.tails}/${name}`)
+  }
+
+  #setProblem(item: string, error: unknown): void {
+    const before = this.#problems.get(item)?.reason
+    if (error === undefined) this.#problems.delete(item)
+    else {
+      const reason = error instanceof Error ? error.message : String(error)
+      const code = error instanceof FairleadError ? error.code : 'HOST'
+      this.#problems.set(item, { source: 'dataplane', item, code, reason })
+    }
+    if (this.#problems.get(item)?.reason !== before) this.#options.onProblems()
+  }
+}

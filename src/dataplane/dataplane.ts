@@ -1,0 +1,181 @@
+/** The dataplane sink: keeps kernel maps and attachments as the newest state says. */
+import { requireCapabilities } from '../host/capabilities.js'
+import { ensurePinDirectory } from '../host/bpffs.js'
+import { probeFeatures, type HostFeatures } from '../host/features.js'
+import type { Log } from '../host/log.js'
+import type { Readback } from '../model/readback.js'
+import type { Problem, State } from '../model/types.js'
+import { Attachments } from './attachments.js'
+import type { Installer } from './install.js'
+import { openInstaller } from './open.js'
+import { PinnedMaps, type Limits } from './pinnedMaps.js'
+import { Pins } from './pins.js'
+import { DEFAULT_TIMERS, type Timers } from './programs.js'
+import { KernelReadback } from './readback.js'
+import { Reconciler } from './reconciler.js'
+
+export interface DataplaneOptions {
+  /** Directory on bpffs, absolute; made if it is not there. */
+  readonly pinPath: string
+  /** cgroup v2 directory for the socket programs; absent: where it is mounted. */
+  readonly cgroupPath?: string
+  /** Where tc.bpf.o and sock.bpf.o are. */
+  readonly objectDir: string
+  readonly limits: Limits
+  /** CONFIG_HZ; absent: as the host tells. */
+  readonly hz?: number
+  readonly timers?: Partial<Timers>
+  /** Default 30,000. */
+  readonly sweepIntervalMs?: number
+  /** Seed of the random algorithm; absent: drawn at each load. */
+  readonly randomSeed?: bigint
+  /** Everything that is not as the state asks, as a whole, whenever it changes. */
+  readonly onProblems?: (problems: readonly Problem[]) => void
+  readonly log: Log
+}
+
+const SWEEP_INTERVAL_MS = 30_000
+const RETRY_MS = 1_000
+
+export class Dataplane {
+  readonly readback: Readback
+  readonly features: HostFeatures
+  readonly #maps: PinnedMaps
+  readonly #log: Log
+  readonly #reconciler: Reconciler
+  readonly #attachments: Attachments
+  #state: State | undefined
+  #following: Promise<void> | undefined
+  #active = false
+  #retry: NodeJS.Timeout | undefined
+  #done = -1
+  #closed = false
+  #waiting: { readonly revision: number; readonly resolve: () => void }[] = []
+
+  /**
+   * Takes over what an earlier agent pinned; changes nothing before the first state.
+   *
+   * @throws FairleadError CAPABILITY, HOST (no BPF file system) or LAYOUT; BpfError
+   */
+  static async open(options: DataplaneOptions): Promise<Dataplane> {
+    requireCapabilities()
+    await ensurePinDirectory(options.pinPath)
+    const features = await probeFeatures()
+    const pins = new Pins(options.pinPath)
+    const { objectDir, limits, log } = options
+    const maps = PinnedMaps.open(pins, `${objectDir}/tc.bpf.o`, limits, log)
+    try {
+      return new Dataplane(options, features, maps, openInstaller(maps))
+    } catch (error) {
+      maps.close()
+      throw error
+    }
+  }
+
+  private constructor(
+    options: DataplaneOptions,
+    features: HostFeatures,
+    maps: PinnedMaps,
+    installer: Installer,
+  ) {
+    this.#maps = maps
+    this.#log = options.log
+    this.features = features
+    let mapProblems: readonly Problem[] = []
+    const tell = () => options.onProblems?.([...mapProblems, ...this.#attachments.problems()])
+    this.#reconciler = new Reconciler(installer, {
+      sweepIntervalMs: options.sweepIntervalMs ?? SWEEP_INTERVAL_MS,
+      log: options.log,
+      onProblems: (problems) => {
+        mapProblems = problems
+        tell()
+      },
+    })
+    this.#attachments = new Attachments({
+      maps,
+      settings: {
+        objectDir: options.objectDir,
+        hz: options.hz ?? features.tick.hz,
+        timers: { ...DEFAULT_TIMERS, ...options.timers },
+        features,
+        ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
+      },
+      cgroupPath: options.cgroupPath ?? features.cgroup2,
+      networkId: (name) => installer.ids.networks.get(name),
+      onScopes: (scopes) => this.#reconciler.setSockets(scopes),
+      onProblems: tell,
+      log: options.log,
+    })
+    this.readback = new KernelReadback({
+      maps,
+      installer,
+      attachments: () => this.#attachments.info(),
+      reconcile: () => this.#reconciler.stats,
+      features: features.flags,
+    })
+  }
+
+  /** Returns at once; a state that is overtaken by a newer one is skipped. */
+  apply(state: State): void {
+    if (this.#closed) return
+    this.#state = state
+    this.#reconciler.apply(state)
+    if (this.#active) return
+    this.#active = true
+    this.#following = this.#follow()
+  }
+
+  /**
+   * Resolves when the kernel holds `revision` or a later one and what was there to be attached is
+   * attached. What does not fit, or is not there yet, is not waited for; nor is a closed dataplane.
+   */
+  async settled(revision: number): Promise<void> {
+    if (this.#closed || this.#done >= revision) return
+    await new Promise<void>((resolve) => this.#waiting.push({ revision, resolve }))
+  }
+
+  /** Rows written to the kernel since open. */
+  get writes(): number {
+    return this.#reconciler.writes
+  }
+
+  /** Closes every handle and leaves the pins: traffic goes on as it was. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#retry)
+    await this.#reconciler.close()
+    await this.#attachments.close()
+    await this.#following
+    for (const { resolve } of this.#waiting.splice(0)) resolve()
+    this.#maps.close()
+  }
+
+  /** Attachments follow the maps: a program never runs before its rows are there. */
+  async #follow(): Promise<void> {
+    let state: State | undefined
+    clearTimeout(this.#retry)
+    try {
+      while (!this.#closed && state !== this.#state) {
+        state = this.#state
+        if (state === undefined) break
+        await this.#reconciler.settled(state.revision)
+        await this.#attachments.apply(state)
+        await this.#reconciler.idle()
+        this.#finish(state.revision)
+      }
+    } catch (error) {
+      this.#log.error({ err: error }, 'attaching failed, will be tried again')
+      this.#retry = setTimeout(() => this.#state && this.apply(this.#state), RETRY_MS)
+      this.#retry.unref()
+    }
+    this.#active = false
+  }
+
+  #finish(revision: number): void {
+    this.#done = revision
+    const done = this.#waiting.filter((waiter) => waiter.revision <= revision)
+    this.#waiting = this.#waiting.filter((waiter) => waiter.revision > revision)
+    for (const { resolve } of done) resolve()
+  }
+}

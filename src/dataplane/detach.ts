@@ -1,0 +1,29 @@
+/** Takes everything out of the kernel that was pinned below a path. */
+import { existsSync, rmdirSync, rmSync } from 'node:fs'
+import { removeFilterNote, removeLink } from './links.js'
+import { namesIn, Pins } from './pins.js'
+
+export interface Detached {
+  /** Links and clsact filters. */
+  readonly links: number
+  readonly maps: number
+}
+
+/**
+ * No agent may be using the path. What is gone already is passed over.
+ *
+ * @throws FairleadError HOST when a filter cannot be removed; links and maps are gone by then
+ */
+export async function detach(pinPath: string): Promise<Detached> {
+  const pins = new Pins(pinPath)
+  let links = 0
+  for (const name of namesIn(pins.links)) if (await removeLink(`${pins.links}/${name}`)) links++
+  for (const name of namesIn(pins.tails)) rmSync(`${pins.tails}/${name}`)
+  const maps = namesIn(pins.maps)
+  for (const name of maps) rmSync(`${pins.maps}/${name}`)
+  for (const name of namesIn(pins.filters))
+    links += await removeFilterNote(`${pins.filters}/${name}`)
+  for (const directory of [pins.links, pins.tails, pins.maps, pins.filters, pins.root])
+    if (existsSync(directory)) rmdirSync(directory)
+  return { links, maps: maps.length }
+}

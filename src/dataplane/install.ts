@@ -1,0 +1,364 @@
+/**
+ * Puts one service into the kernel, or takes it out. Written in the order backends, slots, service,
+ * ports, VIPs, and taken out in reverse, so that no row ever names one that is not there. A service
+ * is installed whole or stays as it was.
+ */
+import { FairleadError } from '../errors.js'
+import { sameData } from '../model/diff.js'
+import { serviceKey, type Family, type Network, type Service } from '../model/types.js'
+import { ClaimedTable } from './claims.js'
+import type { Ids } from './ids.js'
+import { LAYOUT_VERSION, type Constants } from './layout.js'
+import type { Retirement } from './retirement.js'
+import {
+  mergeVips,
+  reachableBackends,
+  servicePlan,
+  type BackendPlan,
+  type Fields,
+  type PortPlan,
+  type ServicePlan,
+  type VipPlan,
+} from './rows.js'
+import type { SlotAllocator, SlotRange } from './slots.js'
+import type { ArrayTable, HashTable, SlotTable } from './tables.js'
+
+export interface Tables {
+  readonly vips: Readonly<Record<Family, HashTable>>
+  readonly ports: Readonly<Record<Family, HashTable>>
+  readonly services: HashTable
+  readonly slots: SlotTable
+  readonly backends: ArrayTable
+  readonly netnses: HashTable
+  readonly names: HashTable
+  readonly layout: ArrayTable
+}
+
+export interface AllIds {
+  readonly networks: Ids
+  readonly services: Ids
+  /** By `backendKey`. */
+  readonly backends: Ids
+}
+
+export function backendKey(service: number, address: string): string {
+  return `${service} ${address}`
+}
+
+/** The address of a backend's key. */
+export function addressOf(key: string): string {
+  return key.slice(key.indexOf(' ') + 1)
+}
+
+/** What the kernel holds of one service. */
+export interface Installed {
+  /** Absent: found in pinned maps, not yet compared with what is wanted. */
+  readonly source?: { readonly service: Service; readonly network: Network }
+  readonly plan: ServicePlan
+  readonly range4: SlotRange
+  readonly range6: SlotRange
+}
+
+interface BackendRecord extends Fields {
+  addr: number[]
+  service: number
+  incarnation: number
+  flags: number
+}
+
+type VipPart = Pick<VipPlan, 'flags' | 'service'>
+type Undo = (() => void)[]
+
+export class Installer {
+  readonly vips: Readonly<Record<Family, ClaimedTable<VipPart>>>
+  readonly ports: Readonly<Record<Family, ClaimedTable<Fields>>>
+  readonly installed = new Map<string, Installed>()
+  /** Backends whose flows were ended because they are down; ids. */
+  readonly #down = new Set<number>()
+  readonly #gone: { readonly key: string; readonly before: Installed }[] = []
+  readonly #leaving: { readonly plan: BackendPlan; readonly service: number }[] = []
+
+  /** @param adopted the maps were there before, so a free id may have dirty counters */
+  constructor(
+    readonly tables: Tables,
+    readonly ids: AllIds,
+    readonly slots: SlotAllocator,
+    readonly retirement: Retirement,
+    readonly constants: Constants,
+    readonly adopted: boolean,
+  ) {
+    const vips = (table: HashTable) => new ClaimedTable<VipPart>(table, mergeVips)
+    const ports = (table: HashTable) => new ClaimedTable<Fields>(table, lowestService)
+    this.vips = { 4: vips(tables.vips[4]), 6: vips(tables.vips[6]) }
+    this.ports = { 4: ports(tables.ports[4]), 6: ports(tables.ports[6]) }
+  }
+
+  /** True when the kernel holds exactly this; nothing has to be written. */
+  isCurrent(service: Service, network: Network): boolean {
+    const source = this.installed.get(serviceKey(service))?.source
+    if (source === undefined) return false
+    if (source.service === service && source.network === network) return true
+    return sameData(source.service, service) && sameData(source.network.subnets, network.subnets)
+  }
+
+  /**
+   * @throws FairleadError MAP_FULL, or what the kernel refused with; what was there stays
+   */
+  install(service: Service, network: Network): void {
+    const key = serviceKey(service)
+    this.#recall(key)
+    const before = this.installed.get(key)
+    const undo: Undo = []
+    try {
+      const after = this.#write(key, service, network, before, undo)
+      this.installed.set(key, after)
+      if (before !== undefined) this.#drop(key, before, after)
+    } catch (error) {
+      rollBack(undo)
+      throw error
+    }
+  }
+
+  /** The kernel hears of it at the next flush. */
+  remove(key: string): void {
+    const before = this.installed.get(key)
+    if (before === undefined) return
+    this.installed.delete(key)
+    this.#dropClaims(key, before.plan, undefined)
+    this.#gone.push({ key, before })
+  }
+
+  /** Deletes what is not wanted any more, from the VIPs down to the backends. */
+  flush(): void {
+    for (const table of [this.vips[4], this.vips[6], this.ports[4], this.ports[6]]) table.flush()
+    for (let entry = this.#gone[0]; entry !== undefined; entry = this.#gone[0]) {
+      const { key, before } = entry
+      this.tables.services.delete(this.tables.services.keyOf(before.plan.id))
+      this.#free(before.range4)
+      this.#free(before.range6)
+      for (const plan of before.plan.backends) this.#leaving.push({ plan, service: before.plan.id })
+      this.retirement.leaveService(before.plan.id, key)
+      this.#gone.shift()
+    }
+    for (let entry = this.#leaving[0]; entry !== undefined; entry = this.#leaving[0]) {
+      const { plan, service } = entry
+      this.tables.backends.delete(plan.id)
+      this.#down.delete(plan.id)
+      this.retirement.leaveBackend(plan.id, backendKey(service, plan.address), service)
+      this.#leaving.shift()
+    }
+  }
+
+  get pending(): boolean {
+    return this.#gone.length > 0 || this.#leaving.length > 0
+  }
+
+  /** A service that comes back before its removal reached the kernel is only a changed one. */
+  #recall(key: string): void {
+    const index = this.#gone.findIndex((entry) => entry.key === key)
+    const entry = this.#gone[index]
+    if (entry === undefined) return
+    this.#gone.splice(index, 1)
+    this.installed.set(key, entry.before)
+  }
+
+  #write(
+    key: string,
+    service: Service,
+    network: Network,
+    before: Installed | undefined,
+    undo: Undo,
+  ): Installed {
+    const networkId = this.ids.networks.get(network.name)
+    if (networkId === undefined)
+      throw new FairleadError('REFERENCE', `network ${network.name} has no id`)
+    const id = this.#takeService(key, undo)
+    for (const { address } of reachableBackends(service)) this.#takeBackend(id, address, undo)
+    const ids = {
+      network: networkId,
+      service: id,
+      backend: (address: string) => this.ids.backends.get(backendKey(id, address)) ?? 0,
+    }
+    const plan = servicePlan(service, network, ids, this.constants)
+    this.#writeBackends(plan, undo)
+    const range4 = this.#writeRing(plan.ring4, before?.plan.ring4, before?.range4, undo)
+    const range6 = this.#writeRing(plan.ring6, before?.plan.ring6, before?.range6, undo)
+    this.#writeService(plan, range4, range6, undo)
+    for (const { family, key: row, value } of plan.ports) {
+      const table = this.ports[family]
+      undo.push(table.claim(table.table.keyOf(row), key, value))
+    }
+    for (const [row, { family, part }] of this.#vipParts(plan.vips)) {
+      undo.push(this.vips[family].claim(row, key, part))
+    }
+    return { source: { service, network }, plan, range4, range6 }
+  }
+
+  #takeService(key: string, undo: Undo): number {
+    const known = this.ids.services.get(key)
+    const id = this.ids.services.take(key)
+    if (id === undefined) throw idsExhausted('services', this.ids.services)
+    this.retirement.keepService(id)
+    if (known === undefined) {
+      undo.push(() => this.ids.services.release(key))
+      if (this.adopted) this.retirement.clearService(id)
+    }
+    const row = this.tables.names.keyOf({ kind: this.constants.name.service, id })
+    const named = this.tables.names.get(row) !== undefined
+    this.tables.names.put(row, { text: key })
+    if (!named) undo.push(() => this.tables.names.delete(row))
+    return id
+  }
+
+  #takeBackend(service: number, address: string, undo: Undo): void {
+    const key = backendKey(service, address)
+    const known = this.ids.backends.get(key)
+    const id = this.ids.backends.take(key)
+    if (id === undefined) throw idsExhausted('backends', this.ids.backends)
+    this.retirement.keepBackend(id)
+    const leaving = this.#leaving.findIndex(({ plan }) => plan.id === id)
+    if (leaving !== -1) this.#leaving.splice(leaving, 1)
+    if (known !== undefined) return
+    undo.push(() => this.ids.backends.release(key))
+    if (this.adopted) this.retirement.clearBackend(id)
+  }
+
+  #writeBackends(plan: ServicePlan, undo: Undo): void {
+    const { backends } = this.tables
+    const renewed = plan.backends.filter(
+      ({ id, down }) => backends.get(id) === undefined || (down && !this.#down.has(id)),
+    )
+    let incarnation = this.#reserveIncarnations(renewed.length)
+    for (const backend of plan.backends) {
+      const before = backends.get<BackendRecord>(backend.id)
+      const wasDown = this.#down.has(backend.id)
+      const renew = before === undefined || (backend.down && !wasDown)
+      backends.put(backend.id, {
+        addr: backend.words,
+        service: plan.id,
+        incarnation: renew ? ++incarnation : before.incarnation,
+        flags: backend.flags,
+      })
+      setMembership(this.#down, backend.id, backend.down)
+      undo.push(() => {
+        setMembership(this.#down, backend.id, wasDown)
+        if (before === undefined) backends.delete(backend.id)
+        else backends.put(backend.id, before)
+      })
+    }
+  }
+
+  /** Written before the rows that use them: an agent that dies between hands none out twice. */
+  #reserveIncarnations(count: number): number {
+    const last = this.tables.layout.get<{ version: number; incarnation: number }>(0)
+    const from = last?.incarnation ?? 0
+    if (count > 0)
+      this.tables.layout.put(0, { version: LAYOUT_VERSION, incarnation: (from + count) >>> 0 })
+    return from
+  }
+
+  #writeRing(
+    ring: readonly number[],
+    ringBefore: readonly number[] | undefined,
+    rangeBefore: SlotRange | undefined,
+    undo: Undo,
+  ): SlotRange {
+    if (rangeBefore !== undefined && ringBefore !== undefined && sameData(ring, ringBefore))
+      return rangeBefore
+    const range = this.slots.take(ring.length)
+    if (range === undefined)
+      throw new FairleadError(
+        'MAP_FULL',
+        `map slots (${this.slots.size} entries, ${this.slots.used} in use) has no room for ${ring.length} more`,
+      )
+    undo.push(() => this.#free(range))
+    this.tables.slots.put(range.start, ring)
+    this.tables.slots.watch(range.start, range.length, true)
+    return range
+  }
+
+  #writeService(plan: ServicePlan, range4: SlotRange, range6: SlotRange, undo: Undo): void {
+    const { services } = this.tables
+    const row = services.keyOf(plan.id)
+    const before = services.get<Fields>(row)
+    services.put(row, {
+      ring4: range4.start,
+      slots4: range4.length,
+      ring6: range6.start,
+      slots6: range6.length,
+      algorithm: plan.algorithm,
+      pad: new Uint8Array(3),
+    })
+    undo.push(() => {
+      if (before === undefined) services.delete(row)
+      else services.put(row, before)
+    })
+  }
+
+  /** One part a row: an address may be VIP and backend of the same service. */
+  #vipParts(vips: readonly VipPlan[]): Map<string, { family: Family; part: VipPart }> {
+    const rows = new Map<string, { family: Family; part: VipPart }>()
+    for (const { family, key, flags, service } of vips) {
+      const row = this.vips[family].table.keyOf(key)
+      const other = rows.get(row)?.part
+      const part = other === undefined ? { flags, service } : mergeVips([other, { flags, service }])
+      rows.set(row, { family, part })
+    }
+    return rows
+  }
+
+  #drop(key: string, before: Installed, after: Installed): void {
+    this.#dropClaims(key, before.plan, after.plan)
+    if (before.range4 !== after.range4) this.#free(before.range4)
+    if (before.range6 !== after.range6) this.#free(before.range6)
+    const kept = new Set(after.plan.backends.map(({ id }) => id))
+    for (const plan of before.plan.backends)
+      if (!kept.has(plan.id)) this.#leaving.push({ plan, service: before.plan.id })
+  }
+
+  #dropClaims(key: string, before: ServicePlan, after: ServicePlan | undefined): void {
+    const keepPorts = this.#rowsOf(this.ports, after?.ports ?? [])
+    for (const [row, family] of this.#rowsOf(this.ports, before.ports))
+      if (!keepPorts.has(row)) this.ports[family].drop(row, key)
+    const keepVips = this.#rowsOf(this.vips, after?.vips ?? [])
+    for (const [row, family] of this.#rowsOf(this.vips, before.vips))
+      if (!keepVips.has(row)) this.vips[family].drop(row, key)
+  }
+
+  /** Keys of both families differ in length, so one map can hold them. */
+  #rowsOf(
+    tables: Readonly<Record<Family, { readonly table: HashTable }>>,
+    plans: readonly (PortPlan | VipPlan)[],
+  ): Map<string, Family> {
+    return new Map(plans.map(({ family, key }) => [tables[family].table.keyOf(key), family]))
+  }
+
+  #free(range: SlotRange): void {
+    this.slots.release(range)
+    this.tables.slots.watch(range.start, range.length, false)
+  }
+}
+
+function setMembership(set: Set<number>, id: number, member: boolean): void {
+  if (member) set.add(id)
+  else set.delete(id)
+}
+
+/** Two services on one port are the model's to refuse; should they come, the lower id has it. */
+function lowestService(parts: Fields[]): Fields {
+  return parts.reduce((a, b) => ((b['service'] ?? 0) < (a['service'] ?? 0) ? b : a))
+}
+
+function idsExhausted(map: string, ids: Ids): FairleadError {
+  return new FairleadError('MAP_FULL', `map ${map} is full (${ids.last} entries)`)
+}
+
+function rollBack(undo: Undo): void {
+  for (const step of undo.reverse()) {
+    try {
+      step()
+    } catch {
+      // The shadow says what the kernel has, and the next try starts from there.
+    }
+  }
+}

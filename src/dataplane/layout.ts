@@ -1,0 +1,131 @@
+/**
+ * The guard of the layouts. bpf/maps.h alone describes a record; this names the fields that the
+ * agent writes and reads, and tries at start that they exist with the type it gives them.
+ */
+import type { TypeTable, Value } from 'libbpf-ts'
+import { FairleadError } from '../errors.js'
+import type { Algorithm } from '../model/types.js'
+import type { Words } from './rows.js'
+
+/** LAYOUT_VERSION of bpf/maps.h: a macro, which BTF does not carry. */
+export const LAYOUT_VERSION = 1
+
+/** Key and value of the maps whose rows the agent makes sense of. */
+export const MAP_RECORDS = {
+  vips4: { key: 'vip4_key', value: 'vip' },
+  vips6: { key: 'vip6_key', value: 'vip' },
+  ports4: { key: 'port4_key', value: 'port' },
+  ports6: { key: 'port6_key', value: 'port' },
+  services: { key: undefined, value: 'service' },
+  backends: { key: undefined, value: 'backend' },
+  netnses: { key: undefined, value: 'netns' },
+  names: { key: 'name_key', value: 'name' },
+  layout: { key: undefined, value: 'layout' },
+  counters: { key: undefined, value: 'counters' },
+  retired: { key: undefined, value: 'counters' },
+} as const
+
+/** One value of every record with each field at the greatest its type must hold. */
+const U32 = 0xffff_ffff
+const U16 = 0xffff
+const U64 = 0xffff_ffff_ffff_ffffn
+const ADDRESS = [1, 2, U16, U32]
+const RECORDS: Readonly<Record<string, Value>> = {
+  vip4_key: { network: U32, addr: U32 },
+  vip6_key: { network: U32, addr: ADDRESS },
+  vip: { flags: U32, service: U32 },
+  port4_key: { network: U32, addr: U32, port: U16, protocol: 0xff, pad: 0 },
+  port6_key: { network: U32, addr: ADDRESS, port: U16, protocol: 0xff, pad: 0 },
+  port: { service: U32, target_port: U16, pad: 0 },
+  service: { ring4: U32, slots4: U32, ring6: U32, slots6: U32, algorithm: 0xff, pad: pad(3) },
+  backend: { addr: ADDRESS, service: U32, incarnation: U32, flags: U32 },
+  netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
+  name_key: { kind: U32, id: U32 },
+  name: { text: 'x'.repeat(131) },
+  layout: { version: U32, incarnation: U32 },
+  counters: {
+    packets_in: U64,
+    bytes_in: U64,
+    packets_out: U64,
+    bytes_out: U64,
+    connections: U64,
+  },
+}
+
+function pad(length: number): Uint8Array {
+  return new Uint8Array(length)
+}
+
+/** @throws FairleadError LAYOUT naming the record and the field that the programs have otherwise */
+export function checkRecords(types: TypeTable): void {
+  for (const [name, sample] of Object.entries(RECORDS)) {
+    try {
+      const codec = types.struct(name)
+      const bytes = new Uint8Array(codec.size)
+      codec.encode(sample, bytes)
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new FairleadError('LAYOUT', `record ${name} of the BPF programs: ${why}`, { cause })
+    }
+  }
+}
+
+/** Constants that the programs and the agent share. */
+export interface Constants extends Words {
+  readonly name: { readonly network: number; readonly service: number }
+  /** In the order of their numbers: 'tc', 'sock', 'xdp'. */
+  readonly paths: readonly string[]
+  readonly dropReasons: readonly string[]
+  readonly events: readonly string[]
+}
+
+/** @throws FairleadError LAYOUT when an enum or one of its constants is missing */
+export function readConstants(types: TypeTable): Constants {
+  const flag = reader(types, 'vip_flag')
+  const algorithm = reader(types, 'algorithm')
+  const kind = reader(types, 'name_kind')
+  const algorithms: Record<Algorithm, number> = {
+    rr: algorithm('ALGORITHM_RR'),
+    wrr: algorithm('ALGORITHM_WRR'),
+    random: algorithm('ALGORITHM_RANDOM'),
+  }
+  return {
+    algorithm: algorithms,
+    vip: {
+      balanced: flag('VIP_BALANCED'),
+      anyPort: flag('VIP_ANY_PORT'),
+      backend: flag('VIP_BACKEND'),
+    },
+    onLink: reader(types, 'backend_flag')('BACKEND_ON_LINK'),
+    name: { network: kind('NAME_NETWORK'), service: kind('NAME_SERVICE') },
+    paths: ordered(types, 'hook_path', 'PATH_'),
+    dropReasons: ordered(types, 'drop_reason', 'DROP_'),
+    events: ordered(types, 'event', 'EVENT_'),
+  }
+}
+
+function enumOf(types: TypeTable, name: string): Readonly<Record<string, number>> {
+  try {
+    return types.enum(name)
+  } catch (cause) {
+    throw new FairleadError('LAYOUT', `enum ${name} is not in the BPF programs`, { cause })
+  }
+}
+
+function reader(types: TypeTable, name: string): (constant: string) => number {
+  const values = enumOf(types, name)
+  return (constant) => {
+    const value = values[constant]
+    if (value === undefined)
+      throw new FairleadError('LAYOUT', `enum ${name} of the BPF programs has no ${constant}`)
+    return value
+  }
+}
+
+/** The constants of an enum that counts from 0, lower case without prefix; COUNT is left out. */
+function ordered(types: TypeTable, name: string, prefix: string): string[] {
+  const names: string[] = []
+  for (const [constant, value] of Object.entries(enumOf(types, name)))
+    if (constant !== `${prefix}COUNT`) names[value] = constant.slice(prefix.length).toLowerCase()
+  return names
+}

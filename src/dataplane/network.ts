@@ -1,0 +1,298 @@
+/**
+ * The tc path of one network: an instance of the programs with the network's id in it, on every
+ * veth of its bridge and on the interfaces it names, following them as they come and go.
+ */
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { Link, type BpfObject } from 'libbpf-ts'
+import { matchesAny } from '../host/glob.js'
+import { LinkWatcher, type HostLink, type LinkView } from '../host/links.js'
+import type { Log } from '../host/log.js'
+import type { AttachmentInfo } from '../model/readback.js'
+import type { Attachment } from '../model/types.js'
+import { removeFilterNote, removeLink } from './links.js'
+import { namesIn, parseTcName, type Direction, type Pins } from './pins.js'
+import type { BridgePort } from './programs.js'
+
+const PROGRAMS: readonly (readonly [Direction, string])[] = [
+  // The reverse translation first: no connection is begun that could not be answered.
+  ['ingress', 'from_container'],
+  ['egress', 'to_container'],
+]
+
+const RETRY_MS = 500
+
+export interface NetworkContext {
+  readonly pins: Pins
+  readonly load: (networkId: number, bridge: BridgePort | undefined) => BpfObject
+  /** Called with what went wrong last, or undefined once all is well. */
+  readonly onResult: (error: unknown) => void
+  readonly log: Log
+}
+
+/** One program on one interface. */
+interface Hold {
+  readonly link: Link
+  readonly direction: Direction
+  readonly program: string
+  readonly interface: HostLink
+  /** Where it lies in bpffs: a link's pin, or a filter's note. */
+  readonly place: string
+}
+
+/** What an instance of the programs was loaded for. */
+interface Instance {
+  readonly object: BpfObject
+  readonly bridge: BridgePort | undefined
+  readonly inode: number
+}
+
+export class NetworkAttachment {
+  readonly #context: NetworkContext
+  #attachment: Attachment
+  readonly #watcher: LinkWatcher
+  readonly #holds = new Map<string, Hold>()
+  #instance: Instance | undefined
+  #view: LinkView | undefined
+  #working: Promise<void> | undefined
+  #again = false
+  #seen = false
+  #closed = false
+  #waiting: (() => void)[] = []
+
+  constructor(
+    readonly name: string,
+    readonly id: number,
+    attachment: Attachment,
+    context: NetworkContext,
+  ) {
+    this.#attachment = attachment
+    this.#context = context
+    this.#watcher = new LinkWatcher(attachment.namespace, (view) => this.#see(view), context.log)
+  }
+
+  /** Another bridge or other interfaces; the namespace must be the same. */
+  change(attachment: Attachment): void {
+    this.#attachment = attachment
+    this.#work()
+  }
+
+  get attachment(): Attachment {
+    return this.#attachment
+  }
+
+  /** Resolves when the namespace has been looked at and what was found there is attached. */
+  async settled(): Promise<void> {
+    if (this.#closed || (this.#seen && this.#working === undefined)) return
+    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+
+  info(): AttachmentInfo[] {
+    const { namespace } = this.attachment
+    return [...this.#holds.values()].map(({ link, program, interface: { name } }) => ({
+      network: this.name,
+      ...(namespace !== undefined && { namespace }),
+      target: name,
+      hook: link.hook === 'clsact' ? 'clsact' : 'tcx',
+      program,
+    }))
+  }
+
+  /** Pins stay: traffic goes on. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#watcher.close()
+    await this.#working
+    this.#release()
+    for (const { link } of this.#holds.values()) link.close()
+    this.#holds.clear()
+    this.#instance?.object.close()
+    this.#instance = undefined
+  }
+
+  /** Takes the programs off all interfaces and closes. */
+  async remove(): Promise<void> {
+    this.#closed = true
+    this.#watcher.close()
+    await this.#working
+    for (const [key, hold] of this.#holds) await this.#drop(key, hold)
+    await this.#prune(undefined)
+    this.#removeTails(undefined)
+    await this.close()
+  }
+
+  #see(view: LinkView | undefined): void {
+    this.#view = view
+    this.#work()
+  }
+
+  #work(): void {
+    if (this.#closed) return
+    if (this.#working !== undefined) {
+      this.#again = true
+      return
+    }
+    this.#working = this.#reconcile().finally(() => {
+      this.#working = undefined
+      this.#seen = true
+      if (this.#again) {
+        this.#again = false
+        this.#work()
+      } else this.#release()
+    })
+  }
+
+  #release(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  async #reconcile(): Promise<void> {
+    const view = this.#view
+    const bridge = this.#findBridge(view)
+    const absent = view === undefined || (this.attachment.bridge !== undefined && !bridge)
+    const ports = absent ? [] : this.#ports(view)
+    try {
+      const wanted = new Set(ports.flatMap((port) => PROGRAMS.map(([d]) => holdKey(view, port, d))))
+      for (const [key, hold] of this.#holds) if (!wanted.has(key)) await this.#drop(key, hold)
+      if (view !== undefined && ports.length > 0) {
+        await this.#useInstance(view, bridge)
+        await this.#attachAll(view, ports)
+      }
+      await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
+      this.#context.onResult(undefined)
+    } catch (error) {
+      if (this.#closed) return
+      this.#context.log.warn(
+        { network: this.name, err: error },
+        'attaching failed, will be retried',
+      )
+      this.#context.onResult(error)
+      this.#watcher.lookAgain(RETRY_MS)
+    }
+  }
+
+  #findBridge(view: LinkView | undefined): BridgePort | undefined {
+    const bridge = view?.links.find(({ name }) => name === this.attachment.bridge)
+    return bridge?.mac && { ifindex: bridge.ifindex, mac: bridge.mac }
+  }
+
+  #ports(view: LinkView): HostLink[] {
+    const { bridge, interfaces } = this.attachment
+    return view.links.filter(
+      (link) =>
+        (bridge !== undefined && link.master === bridge && link.kind === 'veth') ||
+        matchesAny(interfaces, link.name),
+    )
+  }
+
+  /** The bridge is a constant of the programs: another bridge needs another instance. */
+  async #useInstance(view: LinkView, bridge: BridgePort | undefined): Promise<void> {
+    const before = this.#instance
+    if (before?.inode === view.inode && sameBridge(before.bridge, bridge)) return
+    const object = this.#context.load(this.id, bridge)
+    try {
+      const generation = this.#pinTails(object)
+      for (const hold of [...this.#holds.values()])
+        await hold.link.update(object.program(hold.program))
+      this.#removeTails(generation)
+    } catch (error) {
+      object.close()
+      throw error
+    }
+    this.#instance = { object, bridge, inode: view.inode }
+    before?.object.close()
+  }
+
+  async #attachAll(view: LinkView, ports: readonly HostLink[]): Promise<void> {
+    const tries = ports.map(async (port) => {
+      for (const [direction, program] of PROGRAMS) {
+        const key = holdKey(view, port, direction)
+        if (this.#holds.has(key)) continue
+        const hold = await this.#attach(view, port, direction, program)
+        this.#holds.set(key, hold)
+      }
+    })
+    const results = await Promise.allSettled(tries)
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  async #attach(
+    view: LinkView,
+    port: HostLink,
+    direction: Direction,
+    programName: string,
+  ): Promise<Hold> {
+    const { namespace } = this.attachment
+    const pin = { networkId: this.id, inode: view.inode, ifindex: port.ifindex, direction }
+    const place = this.#context.pins.tcLink(pin)
+    const program = this.#instance?.object.program(programName)
+    if (program === undefined) throw new Error(`${this.name} has no programs loaded`)
+    const hold = { direction, program: programName, interface: port }
+    const pinned = existsSync(place) ? Link.openPinned(place) : undefined
+    if (pinned !== undefined) {
+      if (pinned.info().ifindex === port.ifindex) {
+        await pinned.update(program)
+        return { ...hold, link: pinned, place }
+      }
+      pinned.close()
+      rmSync(place)
+    }
+    const note = this.#context.pins.filter(pin, namespace)
+    // An earlier agent's filter would translate first, and ours what it made of the packet.
+    if (existsSync(note)) await removeFilterNote(note)
+    const where = namespace === undefined ? {} : { netns: namespace }
+    const link = await program.attachTcx({ interface: port.ifindex, direction, ...where })
+    if (link.hook !== 'clsact') {
+      link.pin(place)
+      return { ...hold, link, place }
+    }
+    mkdirSync(note, { recursive: true })
+    return { ...hold, link, place: note }
+  }
+
+  async #drop(key: string, hold: Hold): Promise<void> {
+    this.#holds.delete(key)
+    await hold.link.detach().catch(() => undefined)
+    hold.link.close()
+    rmSync(hold.place, { force: true, recursive: true })
+  }
+
+  /** Removes pins of this network that nothing here holds: of interfaces that are gone. */
+  async #prune(kept: ReadonlySet<string> | undefined): Promise<void> {
+    const { pins } = this.#context
+    for (const name of namesIn(pins.links)) {
+      const place = `${pins.links}/${name}`
+      if (parseTcName(name)?.networkId === this.id && !kept?.has(place)) await removeLink(place)
+    }
+    for (const name of namesIn(pins.filters)) {
+      const note = `${pins.filters}/${name}`
+      if (parseTcName(name)?.networkId === this.id && !kept?.has(note)) await removeFilterNote(note)
+    }
+  }
+
+  #pinTails(object: BpfObject): number {
+    const { pins } = this.#context
+    const taken = namesIn(pins.tails).map((name) => Number(name.split('_')[1]))
+    const generation = Math.max(0, ...taken) + 1
+    for (const [name, map] of object.maps)
+      if (map.type === 'prog_array') map.pin(pins.tail(this.id, name, generation))
+    return generation
+  }
+
+  #removeTails(kept: number | undefined): void {
+    const { pins } = this.#context
+    for (const name of namesIn(pins.tails)) {
+      const [network, generation] = name.split('_').map(Number)
+      if (network === this.id && generation !== kept) rmSync(`${pins.tails}/${name}`)
+    }
+  }
+}
+
+function holdKey(view: LinkView | undefined, port: HostLink, direction: Direction): string {
+  return `${view?.inode ?? 0} ${port.ifindex} ${direction}`
+}
+
+function sameBridge(a: BridgePort | undefined, b: BridgePort | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return a.ifindex === b.ifindex && Buffer.compare(a.mac, b.mac) === 0
+}

@@ -1,0 +1,90 @@
+/** Opens and loads the programs: their constants set, their maps the pinned ones. */
+import { randomBytes } from 'node:crypto'
+import { BpfObject } from 'libbpf-ts'
+import type { HostFeatures } from '../host/features.js'
+import type { PinnedMaps } from './pinnedMaps.js'
+
+/** Idle times after which a flow may be forgotten, as in bpf/config.h. */
+export interface Timers {
+  readonly tcpSynSeconds: number
+  readonly tcpEstablishedSeconds: number
+  readonly tcpClosingSeconds: number
+  readonly udpSeconds: number
+}
+
+export const DEFAULT_TIMERS: Timers = {
+  tcpSynSeconds: 60,
+  tcpEstablishedSeconds: 8000,
+  tcpClosingSeconds: 30,
+  udpSeconds: 120,
+}
+
+export interface ProgramSettings {
+  /** Directory of tc.bpf.o and sock.bpf.o. */
+  readonly objectDir: string
+  readonly hz: number
+  readonly timers: Timers
+  readonly features: Pick<HostFeatures, 'csumIpv6Flag' | 'setRetval'>
+  /** Absent: drawn for each load. */
+  readonly randomSeed?: bigint
+}
+
+/** The bridge that joins a network's containers. */
+export interface BridgePort {
+  readonly ifindex: number
+  readonly mac: Uint8Array
+}
+
+/** BPF_F_IPV6 of bpf_l4_csum_replace (linux/bpf.h, 6.16). */
+const BPF_F_IPV6 = 1n << 7n
+
+/** @throws BpfError with the verifier's log */
+export function loadTc(
+  settings: ProgramSettings,
+  maps: PinnedMaps,
+  networkId: number,
+  bridge: BridgePort | undefined,
+): BpfObject {
+  return load(`${settings.objectDir}/tc.bpf.o`, maps, {
+    ...common(settings),
+    network_id: networkId,
+    bridge_ifindex: bridge?.ifindex ?? 0,
+    bridge_mac: bridge?.mac ?? new Uint8Array(6),
+  })
+}
+
+/** @throws BpfError with the verifier's log */
+export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
+  return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings))
+}
+
+function common({ hz, timers, features, randomSeed }: ProgramSettings) {
+  const jiffies = (seconds: number) => Math.round(seconds * hz)
+  return {
+    random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
+    tcp_syn_timeout_jiffies: jiffies(timers.tcpSynSeconds),
+    tcp_established_timeout_jiffies: jiffies(timers.tcpEstablishedSeconds),
+    tcp_closing_timeout_jiffies: jiffies(timers.tcpClosingSeconds),
+    udp_timeout_jiffies: jiffies(timers.udpSeconds),
+    csum_ipv6_flag: features.csumIpv6Flag ? BPF_F_IPV6 : 0n,
+    has_set_retval: features.setRetval ? 1 : 0,
+  }
+}
+
+function load(
+  file: string,
+  maps: PinnedMaps,
+  rodata: Readonly<Record<string, number | bigint | Uint8Array>>,
+): BpfObject {
+  const object = BpfObject.open(file)
+  try {
+    object.setRodata(rodata)
+    maps.share(object)
+    object.load()
+    maps.keep(object)
+  } catch (error) {
+    object.close()
+    throw error
+  }
+  return object
+}

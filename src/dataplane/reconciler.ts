@@ -1,0 +1,326 @@
+/**
+ * Makes the kernel's maps say what the state says, and keeps them so. Level-triggered: each cycle
+ * goes from what the kernel holds to the newest state, whatever came between, and writes only rows
+ * that differ. It alone retries map writes.
+ */
+import { setImmediate as breathe } from 'node:timers/promises'
+import { FairleadError, type ErrorCode } from '../errors.js'
+import type { Log } from '../host/log.js'
+import type { ReconcileStats } from '../model/readback.js'
+import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
+import { deleteOrphans } from './adopt.js'
+import type { Installer, Tables } from './install.js'
+import { hasRows } from './rows.js'
+import type { Sweepable } from './tables.js'
+
+/** How long a cycle keeps the loop to itself. */
+const SLICE_MS = 8
+const MIN_BACKOFF_MS = 250
+const MAX_BACKOFF_MS = 30_000
+
+/** Network name → cookies of the namespaces whose sockets are balanced. */
+export type SocketScopes = ReadonlyMap<string, readonly bigint[]>
+
+export interface ReconcilerOptions {
+  readonly sweepIntervalMs: number
+  /** All that does not fit at present; called when that has changed. */
+  readonly onProblems: (problems: readonly Problem[]) => void
+  readonly log: Log
+}
+
+export class Reconciler {
+  readonly #installer: Installer
+  readonly #options: ReconcilerOptions
+  readonly #networksPerNetns: number
+  #state: State | undefined
+  /** Absent: not known yet, so what an earlier agent wrote stays. */
+  #scopes: SocketScopes | undefined
+  #running: Promise<void> | undefined
+  /** Apart from `running`, which is still set for a while after the last look at `dirty`. */
+  #active = false
+  #dirty = false
+  #timer: NodeJS.Timeout | undefined
+  #backoffMs = MIN_BACKOFF_MS
+  #nextSweep: number
+  #pruned: boolean
+  #closed = false
+  readonly #failed = new Map<string, Problem>()
+  #told = '[]'
+  #waiting: { readonly revision: number; readonly resolve: () => void }[] = []
+  #stats = { revision: 0, cycles: 0, failures: 0, repaired: 0, lastDurationSeconds: 0 }
+  #lastError: string | undefined
+
+  /** @param installer with what was pinned already adopted */
+  constructor(installer: Installer, options: ReconcilerOptions, networksPerNetns = 8) {
+    this.#installer = installer
+    this.#options = options
+    this.#networksPerNetns = networksPerNetns
+    this.#pruned = !installer.adopted
+    this.#nextSweep = performance.now() + options.sweepIntervalMs
+  }
+
+  /** Returns at once; only the newest state is put in force. */
+  apply(state: State): void {
+    this.#state = state
+    this.#wake()
+  }
+
+  setSockets(scopes: SocketScopes): void {
+    this.#scopes = scopes
+    this.#wake()
+  }
+
+  /** Resolves when the kernel holds `revision` or a later one, as far as it fits. */
+  async settled(revision: number): Promise<void> {
+    if (this.#stats.revision >= revision) return
+    await new Promise<void>((resolve) => this.#waiting.push({ revision, resolve }))
+  }
+
+  /** Resolves when nothing is under way; a retry may be waiting. */
+  async idle(): Promise<void> {
+    while (this.#active) await this.#running
+  }
+
+  get stats(): ReconcileStats {
+    return {
+      ...this.#stats,
+      ...(this.#lastError !== undefined && { lastError: this.#lastError }),
+    }
+  }
+
+  /** Writes to agent-written maps since the start. */
+  get writes(): number {
+    return this.#tables.reduce((total, { writes }) => total + writes, 0)
+  }
+
+  /** Ends after the cycle that is under way; what has counted is saved. */
+  async close(): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    await this.idle()
+    for (const { resolve } of this.#waiting.splice(0)) resolve()
+    this.#finishLeaving(true)
+  }
+
+  #wake(): void {
+    if (this.#closed) return
+    this.#dirty = true
+    if (this.#active) return
+    this.#active = true
+    this.#running = this.#run()
+  }
+
+  async #run(): Promise<void> {
+    while (this.#dirty && !this.#closed) {
+      this.#dirty = false
+      const state = this.#state
+      if (state === undefined) break
+      const started = performance.now()
+      let error: unknown
+      try {
+        await this.#cycle(state)
+      } catch (caught) {
+        error = caught
+        this.#options.log.error({ err: caught }, 'reconciling failed, will be tried again')
+      }
+      this.#account(state, started, error)
+    }
+    this.#active = false
+  }
+
+  #account(state: State, started: number, error: unknown): void {
+    const stats = this.#stats
+    stats.cycles++
+    stats.lastDurationSeconds = (performance.now() - started) / 1000
+    const refused = error ?? this.#failed.values().next().value?.reason
+    if (refused === undefined) {
+      this.#lastError = undefined
+      this.#backoffMs = MIN_BACKOFF_MS
+    } else {
+      stats.failures++
+      this.#lastError = refused instanceof Error ? refused.message : String(refused)
+    }
+    if (error === undefined) {
+      stats.revision = state.revision
+      this.#tell()
+      const done = this.#waiting.filter(({ revision }) => revision <= stats.revision)
+      this.#waiting = this.#waiting.filter(({ revision }) => revision > stats.revision)
+      for (const { resolve } of done) resolve()
+    }
+    this.#schedule(refused !== undefined)
+  }
+
+  /** The next cycle without a new state: a retry, ids to give back, or a sweep. */
+  #schedule(retry: boolean): void {
+    clearTimeout(this.#timer)
+    const waits = [this.#nextSweep - performance.now()]
+    const leaving = this.#installer.retirement.dueMs
+    if (leaving !== undefined) waits.push(leaving)
+    if (retry) {
+      waits.push(this.#backoffMs)
+      this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS)
+    }
+    this.#timer = setTimeout(() => this.#wake(), Math.max(1, Math.min(...waits)))
+    this.#timer.unref()
+  }
+
+  async #cycle(state: State): Promise<void> {
+    const installer = this.#installer
+    this.#failed.clear()
+    installer.slots.nextCycle()
+    this.#finishLeaving(false)
+    this.#takeNetworks(state)
+    const wanted = [...state.services.values()].filter(hasRows)
+    const keys = new Set(wanted.map(serviceKey))
+    for (const key of [...installer.installed.keys()]) if (!keys.has(key)) installer.remove(key)
+    const refused = await this.#install(wanted, state)
+    installer.flush()
+    // What has left may have made room.
+    if (refused.length > 0) {
+      await this.#install(refused, state)
+      installer.flush()
+    }
+    this.#writeScopes(state)
+    this.#dropNetworks(state)
+    if (!this.#pruned) {
+      deleteOrphans(installer)
+      this.#pruned = true
+    }
+    await this.#sweepIfDue()
+  }
+
+  /** @returns the services that the kernel refused */
+  async #install(services: readonly Service[], state: State): Promise<Service[]> {
+    const refused: Service[] = []
+    let sliceEnd = performance.now() + SLICE_MS
+    for (const service of services) {
+      const network = state.networks.get(service.network)
+      const key = serviceKey(service)
+      try {
+        if (network === undefined)
+          throw new FairleadError('REFERENCE', `there is no network ${service.network}`)
+        this.#failed.delete(key)
+        if (this.#installer.isCurrent(service, network)) continue
+        this.#installer.install(service, network)
+      } catch (error) {
+        refused.push(service)
+        this.#failed.set(key, problem(`service ${key}`, error))
+      }
+      if (performance.now() < sliceEnd) continue
+      await breathe()
+      sliceEnd = performance.now() + SLICE_MS
+    }
+    return refused
+  }
+
+  #takeNetworks(state: State): void {
+    for (const name of state.networks.keys()) {
+      try {
+        takeNetwork(this.#installer, name)
+      } catch (error) {
+        this.#failed.set(`network ${name}`, problem(`network ${name}`, error))
+      }
+    }
+  }
+
+  #dropNetworks(state: State): void {
+    const { ids, tables, constants } = this.#installer
+    for (const [name, id] of [...ids.networks.entries()]) {
+      if (state.networks.has(name)) continue
+      tables.names.delete(tables.names.keyOf({ kind: constants.name.network, id }))
+      ids.networks.release(name)
+    }
+  }
+
+  /** Which networks each namespace's sockets see, in the order of the state. */
+  #writeScopes(state: State): void {
+    const scopes = this.#scopes
+    if (scopes === undefined) return
+    const { tables, ids } = this.#installer
+    const rows = new Map<string, number[]>()
+    for (const name of state.networks.keys()) {
+      const id = ids.networks.get(name)
+      for (const cookie of scopes.get(name) ?? []) {
+        const key = tables.netnses.keyOf(cookie)
+        const networks = rows.get(key) ?? []
+        if (id !== undefined && !networks.includes(id)) networks.push(id)
+        rows.set(key, networks)
+      }
+    }
+    for (const key of tables.netnses.keys()) if (!rows.has(key)) tables.netnses.delete(key)
+    for (const [key, networks] of rows) this.#writeScope(key, networks)
+  }
+
+  #writeScope(key: string, networks: readonly number[]): void {
+    const { netnses } = this.#installer.tables
+    const item = `netns ${netnses.decodeKey<bigint>(key)}`
+    const slots = this.#networksPerNetns
+    try {
+      const padded = Array.from({ length: slots }, (_, i) => networks[i] ?? 0)
+      netnses.put(key, { networks: padded })
+      if (networks.length > slots)
+        throw new FairleadError(
+          'VALUE',
+          `${networks.length} networks claim its sockets; only the first ${slots} are seen`,
+        )
+    } catch (error) {
+      this.#failed.set(item, problem(item, error))
+    }
+  }
+
+  #finishLeaving(all: boolean): void {
+    const { retirement, ids, tables, constants } = this.#installer
+    for (const { id, key } of retirement.finish(all)) {
+      tables.names.delete(tables.names.keyOf({ kind: constants.name.service, id }))
+      ids.services.release(key)
+    }
+  }
+
+  async #sweepIfDue(): Promise<void> {
+    if (performance.now() < this.#nextSweep) return
+    for (const table of this.#tables) this.#stats.repaired += await table.sweep()
+    this.#nextSweep = performance.now() + this.#options.sweepIntervalMs
+  }
+
+  /** In the order of writing, so that a repair too never names a row that is not there. */
+  get #tables(): Sweepable[] {
+    return tablesInOrder(this.#installer.tables)
+  }
+
+  #tell(): void {
+    const problems = [...this.#failed.values()]
+    const text = JSON.stringify(problems)
+    if (text === this.#told) return
+    this.#told = text
+    this.#options.onProblems(problems)
+  }
+}
+
+export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] {
+  return [
+    tables.layout,
+    tables.names,
+    tables.backends,
+    tables.slots,
+    tables.services,
+    tables.ports[4],
+    tables.ports[6],
+    tables.vips[4],
+    tables.vips[6],
+    tables.netnses,
+  ]
+}
+
+function takeNetwork({ ids, tables, constants }: Installer, name: Network['name']): void {
+  const id = ids.networks.take(name)
+  if (id === undefined)
+    throw new FairleadError('MAP_FULL', `there are ${ids.networks.last} networks already`)
+  tables.names.put(tables.names.keyOf({ kind: constants.name.network, id }), { text: name })
+}
+
+/** Refusals by code; what has none came from the kernel or a codec. */
+function problem(item: string, error: unknown): Problem {
+  const code: ErrorCode = error instanceof FairleadError ? error.code : 'VALUE'
+  const reason = error instanceof Error ? error.message : String(error)
+  return { source: 'dataplane', item, code, reason }
+}

@@ -1,0 +1,161 @@
+/**
+ * Ids on their way out. What a backend had counted goes to its service's `retired` row, so that the
+ * service's totals never fall, and its own row is zeroed before another can have the id. A program
+ * that looked the backend up just before may still count, so this is done once at once and once
+ * after a grace, when the id is given back.
+ */
+import type { Ids } from './ids.js'
+import type { KernelMap } from './tables.js'
+
+/** Longer than any program runs. */
+const GRACE_MS = 50
+
+export type CounterFields = Record<
+  'packets_in' | 'bytes_in' | 'packets_out' | 'bytes_out' | 'connections',
+  bigint
+>
+
+const ZERO: CounterFields = {
+  packets_in: 0n,
+  bytes_in: 0n,
+  packets_out: 0n,
+  bytes_out: 0n,
+  connections: 0n,
+}
+
+export function addCounters(a: CounterFields, b: CounterFields): CounterFields {
+  return {
+    packets_in: a.packets_in + b.packets_in,
+    bytes_in: a.bytes_in + b.bytes_in,
+    packets_out: a.packets_out + b.packets_out,
+    bytes_out: a.bytes_out + b.bytes_out,
+    connections: a.connections + b.connections,
+  }
+}
+
+function isZero(row: CounterFields): boolean {
+  return Object.values(row).every((value) => value === 0n)
+}
+
+export function sumCounters(rows: readonly CounterFields[]): CounterFields {
+  return rows.reduce(addCounters, ZERO)
+}
+
+interface LeavingBackend {
+  readonly key: string
+  readonly service: number
+  readonly since: number
+}
+
+export interface RetirementMaps {
+  readonly counters: KernelMap
+  readonly retired: KernelMap
+  readonly cursors: KernelMap
+}
+
+export class Retirement {
+  readonly #maps: RetirementMaps
+  readonly #paths: number
+  readonly #backendIds: Ids
+  readonly #backends = new Map<number, LeavingBackend>()
+  readonly #services = new Map<number, { readonly key: string; readonly since: number }>()
+
+  /** @param paths how many rows of counters an id has */
+  constructor(maps: RetirementMaps, paths: number, backendIds: Ids) {
+    this.#maps = maps
+    this.#paths = paths
+    this.#backendIds = backendIds
+  }
+
+  /** Milliseconds until finish() has something to do; undefined when nothing is leaving. */
+  get dueMs(): number | undefined {
+    const entries = [...this.#backends.values(), ...this.#services.values()]
+    if (entries.length === 0) return undefined
+    const first = Math.min(...entries.map(({ since }) => since))
+    return Math.max(0, first + GRACE_MS - performance.now())
+  }
+
+  /** Ids whose remaining counts belong to their service as a whole. */
+  leaving(): ReadonlySet<number> {
+    return new Set(this.#backends.keys())
+  }
+
+  /** A backend whose row is gone from the kernel. @param key its key among the ids */
+  leaveBackend(id: number, key: string, service: number): void {
+    this.#fold(id, service)
+    this.#backends.set(id, { key, service, since: performance.now() })
+  }
+
+  /** A service whose rows are gone from the kernel. */
+  leaveService(id: number, key: string): void {
+    this.#services.set(id, { key, since: performance.now() })
+  }
+
+  /** An id that is wanted again before it was given back keeps what it has counted. */
+  keepBackend(id: number): void {
+    this.#backends.delete(id)
+  }
+
+  keepService(id: number): void {
+    this.#services.delete(id)
+  }
+
+  /** What an agent that died here may have left in a row that nobody owns. */
+  clearBackend(id: number): void {
+    for (let path = 0; path < this.#paths; path++) this.#zero(id * this.#paths + path)
+  }
+
+  clearService(id: number): void {
+    this.#maps.cursors.set(id, { placed4: 0n, placed6: 0n })
+    for (let path = 0; path < this.#paths; path++)
+      this.#maps.retired.set(id * this.#paths + path, { ...ZERO })
+  }
+
+  /**
+   * Gives back the ids whose grace is over.
+   *
+   * @param all without waiting: the agent is about to close
+   * @returns services that nothing refers to any more
+   */
+  finish(all = false): { id: number; key: string }[] {
+    const due = performance.now() - (all ? 0 : GRACE_MS)
+    for (const [id, { key, service, since }] of this.#backends) {
+      if (since > due) continue
+      this.#fold(id, service)
+      this.#backends.delete(id)
+      this.#backendIds.release(key)
+    }
+    const gone: { id: number; key: string }[] = []
+    for (const [id, { key, since }] of this.#services) {
+      if (since > due) continue
+      this.clearService(id)
+      this.#services.delete(id)
+      gone.push({ id, key })
+    }
+    return gone
+  }
+
+  #fold(id: number, service: number): void {
+    for (let path = 0; path < this.#paths; path++) {
+      const index = id * this.#paths + path
+      const rows = this.#maps.counters.getPerCpu(index) as CounterFields[] | undefined
+      const counted = sumCounters(rows ?? [])
+      if (isZero(counted)) continue
+      const place = service * this.#paths + path
+      const before = (this.#maps.retired.get(place) as CounterFields | undefined) ?? ZERO
+      this.#maps.retired.set(place, addCounters(before, counted))
+      this.#zero(index)
+    }
+  }
+
+  #zero(index: number): void {
+    zeroPerCpu(this.#maps.counters, index)
+  }
+}
+
+function zeroPerCpu(map: KernelMap, index: number): void {
+  const key = new Uint8Array(map.keySize)
+  map.keyCodec.encode(index, key)
+  const now = map.raw.get(key)
+  if (now !== undefined) map.raw.set(key, new Uint8Array(now.length))
+}

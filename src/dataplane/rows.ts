@@ -1,0 +1,170 @@
+/**
+ * What a service is in the kernel: a pure function of it, its network and the ids. Field names are
+ * those of bpf/maps.h; the codecs refuse any other.
+ */
+import type { Value } from 'libbpf-ts'
+import { Cidr, family, toWords } from '../model/address.js'
+import { layoutRing, usableBackends } from '../model/ring.js'
+import type { Algorithm, Backend, Family, Network, Service } from '../model/types.js'
+
+export type Fields = Record<string, Value>
+
+/** Numeric values of the enums in bpf/maps.h that rows are made of, from the object's BTF. */
+export interface Words {
+  readonly algorithm: Readonly<Record<Algorithm, number>>
+  readonly vip: { readonly balanced: number; readonly anyPort: number; readonly backend: number }
+  readonly onLink: number
+}
+
+export interface RowIds {
+  readonly network: number
+  readonly service: number
+  /** @param address of one of the service's backends */
+  backend(address: string): number
+}
+
+export interface BackendPlan {
+  readonly id: number
+  readonly address: string
+  readonly words: number[]
+  readonly flags: number
+  /** Its flows end: the row changes incarnation. */
+  readonly down: boolean
+}
+
+/** A row of vips4 or vips6, or what one service adds to it. */
+export interface VipPlan {
+  readonly family: Family
+  readonly key: Fields
+  readonly flags: number
+  /** 0 unless the any-port flag is set. */
+  readonly service: number
+}
+
+export interface PortPlan {
+  readonly family: Family
+  readonly key: Fields
+  readonly value: Fields
+}
+
+export interface ServicePlan {
+  readonly id: number
+  readonly backends: readonly BackendPlan[]
+  /** Backend ids in the order of the slots. */
+  readonly ring4: readonly number[]
+  readonly ring6: readonly number[]
+  readonly algorithm: number
+  readonly vips: readonly VipPlan[]
+  readonly ports: readonly PortPlan[]
+}
+
+const IPPROTO = { tcp: 6, udp: 17 } as const
+
+/**
+ * Whether the kernel has to know of a service. One without a VIP is answered by DNS alone: nothing
+ * is translated to its backends, so a direct flow to them cannot collide with anything.
+ */
+export function hasRows(service: Service): boolean {
+  return service.vips.length > 0
+}
+
+/** The backends that rows are made of: those of a family that has a VIP. */
+export function reachableBackends(service: Service): Backend[] {
+  const families = new Set(service.vips.map(family))
+  return service.backends.filter(({ address }) => families.has(family(address)))
+}
+
+export function servicePlan(
+  service: Service,
+  network: Network,
+  ids: RowIds,
+  words: Words,
+): ServicePlan {
+  const subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
+  const backends = reachableBackends(service)
+  return {
+    id: ids.service,
+    backends: backends.map((backend) => ({
+      id: ids.backend(backend.address),
+      address: backend.address,
+      words: [...toWords(backend.address)],
+      flags: subnets.some((subnet) => subnet.contains(backend.address)) ? words.onLink : 0,
+      down: backend.state === 'down',
+    })),
+    ring4: ring(service, backends, 4, ids),
+    ring6: ring(service, backends, 6, ids),
+    algorithm: words.algorithm[service.algorithm],
+    vips: vipPlans(service, backends, ids, words),
+    ports: portPlans(service, ids),
+  }
+}
+
+function ring(
+  service: Service,
+  backends: readonly Backend[],
+  of: Family,
+  ids: RowIds,
+): readonly number[] {
+  const usable = usableBackends(backends.filter(({ address }) => family(address) === of))
+  const members = usable.map(({ address, weight }) => ({ id: ids.backend(address), weight }))
+  return layoutRing(members, service.algorithm)
+}
+
+function vipPlans(
+  service: Service,
+  backends: readonly Backend[],
+  ids: RowIds,
+  words: Words,
+): VipPlan[] {
+  const { balanced, anyPort, backend } = words.vip
+  const any = service.ports.length === 0
+  const vips = service.vips.map((address) => ({
+    ...addressRow(ids.network, address),
+    flags: any ? balanced | anyPort : balanced,
+    service: any ? ids.service : 0,
+  }))
+  // One row an address, though it may be in the list as a VIP too.
+  const others = backends.map(({ address }) => ({
+    ...addressRow(ids.network, address),
+    flags: backend,
+    service: 0,
+  }))
+  return [...vips, ...others]
+}
+
+function portPlans(service: Service, ids: RowIds): PortPlan[] {
+  return service.vips.flatMap((address) =>
+    service.ports.map(({ protocol, port, targetPort }) => {
+      const { family, key } = addressRow(ids.network, address)
+      return {
+        family,
+        key: { ...key, port, protocol: IPPROTO[protocol], pad: 0 },
+        value: { service: ids.service, target_port: targetPort, pad: 0 },
+      }
+    }),
+  )
+}
+
+/** The key of vips4 or vips6, which is the beginning of that of ports4 or ports6. */
+export function addressRow(network: number, address: string): { family: Family; key: Fields } {
+  const words = toWords(address)
+  if (family(address) === 4) return { family: 4, key: { network, addr: words[3] } }
+  return { family: 6, key: { network, addr: [...words] } }
+}
+
+/**
+ * The row of an address that several services claim. Two any-port services on one VIP are the
+ * model's to refuse; should they come, the lower id has it, whatever the order of writing.
+ */
+export function mergeVips(parts: readonly { readonly flags: number; readonly service: number }[]): {
+  flags: number
+  service: number
+} {
+  let flags = 0
+  let service = 0
+  for (const part of parts) {
+    flags |= part.flags
+    if (part.service !== 0 && (service === 0 || part.service < service)) service = part.service
+  }
+  return { flags, service }
+}

@@ -1,0 +1,197 @@
+/**
+ * Interfaces of a network namespace, by iproute2's JSON; `ip monitor` only triggers a new look.
+ * Nothing here changes an interface.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import type { Log } from './log.js'
+import { namespaceInode } from './namespaces.js'
+import { inNamespace, run } from './run.js'
+
+export interface HostLink {
+  readonly ifindex: number
+  readonly name: string
+  /** Six bytes; absent where the link has none. */
+  readonly mac?: Uint8Array
+  /** `veth`, `bridge`, `vxlan`, ...; absent for physical links. */
+  readonly kind?: string
+  /** Name of the bridge or bond that holds it. */
+  readonly master?: string
+}
+
+interface IpLink {
+  readonly ifindex: number
+  readonly ifname: string
+  readonly address?: string
+  readonly master?: string
+  readonly linkinfo?: { readonly info_kind?: string }
+}
+
+/** @throws FairleadError HOST, also when the namespace is not there */
+export async function listLinks(namespace?: string): Promise<HostLink[]> {
+  const text = await run(namespace, 'ip', ['-j', '-d', 'link', 'show'])
+  const links = JSON.parse(text.trim() || '[]') as Partial<IpLink>[]
+  return links.filter(isIpLink).map(toHostLink)
+}
+
+/** `ip -j` prints an empty object for a link that went while it was being listed. */
+function isIpLink(link: Partial<IpLink>): link is IpLink {
+  return link.ifindex !== undefined && link.ifname !== undefined
+}
+
+function toHostLink(link: IpLink): HostLink {
+  const mac = parseMac(link.address ?? '')
+  const kind = link.linkinfo?.info_kind
+  return {
+    ifindex: link.ifindex,
+    name: link.ifname,
+    ...(mac && { mac }),
+    ...(kind !== undefined && { kind }),
+    ...(link.master !== undefined && { master: link.master }),
+  }
+}
+
+export function parseMac(text: string): Uint8Array | undefined {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined
+  return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16))
+}
+
+/** The links of a namespace as they are now. */
+export interface LinkView {
+  /** Inode of the namespace: tells a new one under an old name. */
+  readonly inode: number
+  readonly links: readonly HostLink[]
+}
+
+const DEBOUNCE_MS = 15
+const NAMESPACE_POLL_MS = 250
+const RESYNC_MS = 10_000
+/** The monitor may subscribe only after the first look, so a second one follows. */
+const SECOND_LOOK_MS = 150
+const MIN_BACKOFF_MS = 100
+const MAX_BACKOFF_MS = 5_000
+
+/**
+ * Follows one namespace: tells its links whenever they may have changed, and undefined when it is
+ * gone. A namespace that is not there yet is waited for.
+ */
+export class LinkWatcher {
+  readonly #namespace: string | undefined
+  readonly #onView: (view: LinkView | undefined) => void
+  readonly #log: Log
+  readonly #poll: NodeJS.Timeout
+  /** null: not looked yet, so that a namespace that is not there is told too. */
+  #inode: number | undefined | null = null
+  #monitor: ChildProcess | undefined
+  #restartAt = 0
+  #backoffMs = MIN_BACKOFF_MS
+  #lookTimer: NodeJS.Timeout | undefined
+  #looking: Promise<void> | undefined
+  #nextResync = 0
+  #checking = false
+  #closed = false
+
+  constructor(
+    namespace: string | undefined,
+    onView: (view: LinkView | undefined) => void,
+    log: Log,
+  ) {
+    this.#namespace = namespace
+    this.#onView = onView
+    this.#log = log
+    this.#poll = setInterval(() => void this.#check(), NAMESPACE_POLL_MS)
+    this.#poll.unref()
+    void this.#check()
+  }
+
+  /** Looks soon, however quiet the namespace is: after a failed attach, say. */
+  lookAgain(delayMs: number): void {
+    if (this.#closed || this.#lookTimer !== undefined) return
+    this.#lookTimer = setTimeout(() => {
+      this.#lookTimer = undefined
+      this.#looking = (this.#looking ?? Promise.resolve()).then(async () => this.#look())
+    }, delayMs)
+    this.#lookTimer.unref()
+  }
+
+  close(): void {
+    this.#closed = true
+    clearInterval(this.#poll)
+    clearTimeout(this.#lookTimer)
+    this.#stopMonitor()
+  }
+
+  async #check(): Promise<void> {
+    if (this.#checking || this.#closed) return
+    this.#checking = true
+    try {
+      this.#settle(await namespaceInode(this.#namespace))
+    } finally {
+      this.#checking = false
+    }
+  }
+
+  #settle(inode: number | undefined): void {
+    if (this.#closed) return
+    if (inode !== this.#inode) {
+      // The monitor would keep a deleted namespace, and every veth in it, alive.
+      this.#stopMonitor()
+      this.#restartAt = 0
+      this.#inode = inode
+      if (inode === undefined) this.#onView(undefined)
+    }
+    if (inode === undefined) return
+    const now = performance.now()
+    if (this.#monitor === undefined && now >= this.#restartAt) this.#startMonitor()
+    if (now < this.#nextResync) return
+    this.#nextResync = now + RESYNC_MS
+    this.lookAgain(0)
+  }
+
+  async #look(): Promise<void> {
+    const inode = this.#inode
+    if (inode === undefined || inode === null || this.#closed) return
+    try {
+      const links = await listLinks(this.#namespace)
+      // The answer is of an unknown namespace if the name changed hands meanwhile.
+      if ((await namespaceInode(this.#namespace)) !== inode || this.#isClosed()) return
+      this.#onView({ inode, links })
+    } catch (error) {
+      this.#log.warn({ namespace: this.#namespace, err: error }, 'links could not be listed')
+      this.lookAgain(MIN_BACKOFF_MS)
+    }
+  }
+
+  /** Apart, because the field changes behind an await. */
+  #isClosed(): boolean {
+    return this.#closed
+  }
+
+  #startMonitor(): void {
+    const [file, args] = inNamespace(this.#namespace, 'ip', ['-o', 'monitor', 'link'])
+    const monitor = spawn(file, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    this.#monitor = monitor
+    monitor.unref()
+    const started = performance.now()
+    const ended = () => {
+      if (this.#monitor !== monitor) return
+      this.#monitor = undefined
+      const lived = performance.now() - started
+      this.#backoffMs =
+        lived > MAX_BACKOFF_MS ? MIN_BACKOFF_MS : Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS)
+      this.#restartAt = performance.now() + this.#backoffMs
+    }
+    monitor.once('error', ended)
+    monitor.once('exit', ended)
+    monitor.stdout.on('data', () => this.lookAgain(DEBOUNCE_MS))
+    // A pipe has unref though its type does not say so; else an idle monitor would hold the process.
+    ;(monitor.stdout as unknown as { unref(): void }).unref()
+    this.#nextResync = performance.now() + SECOND_LOOK_MS
+    this.lookAgain(0)
+  }
+
+  #stopMonitor(): void {
+    const monitor = this.#monitor
+    this.#monitor = undefined
+    monitor?.kill('SIGKILL')
+  }
+}

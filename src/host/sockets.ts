@@ -1,0 +1,41 @@
+/** Listening sockets inside another network namespace, handed over by descriptor. */
+import { openSocket } from 'libbpf-ts'
+import { FairleadError } from '../errors.js'
+
+export interface SocketRequest {
+  /** Network namespace path; absent: the agent's own. */
+  readonly namespace?: string
+  readonly transport: 'udp' | 'tcp'
+  /** IPv4 or IPv6, without brackets. */
+  readonly address: string
+  readonly port: number
+}
+
+/**
+ * A bound (and for tcp listening) non-blocking descriptor, for `dgram.bind({fd})` or
+ * `net.listen({fd})`, which take it over.
+ */
+export type SocketOpener = (request: SocketRequest) => Promise<number>
+
+/** @throws FairleadError HOST, naming address and namespace, with the kernel's refusal in `cause` */
+export const openListener: SocketOpener = async ({ namespace, transport, address, port }) => {
+  const family = address.includes(':') ? 6 : 4
+  try {
+    return await openSocket({
+      ...(namespace !== undefined && { netns: namespace }),
+      family,
+      type: transport,
+      address,
+      port,
+      reuseAddr: true,
+      ...(family === 6 && { v6only: true }),
+    })
+  } catch (cause) {
+    const at = family === 6 ? `[${address}]:${port}` : `${address}:${port}`
+    const where = namespace === undefined ? '' : ` in ${namespace}`
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new FairleadError('HOST', `${transport} ${at}${where} cannot be opened: ${why}`, {
+      cause,
+    })
+  }
+}
