@@ -6,6 +6,7 @@
  * comes back to us by way of an upstream joins the wait for itself instead of going round again.
  */
 
+import { setMaxListeners } from 'node:events'
 import { askUdp, askTcp, UpstreamTimeout, type UpstreamQuestion } from './upstream.js'
 import { formatListen, type ListenAddress } from '../model/address.js'
 import type { DnsObserver } from '../model/observe.js'
@@ -34,6 +35,8 @@ export class Forwarder {
   #inFlight = 0
 
   constructor(options: ForwardOptions) {
+    // Every exchange under way listens to it.
+    setMaxListeners(0, this.#abort.signal)
     this.#options = options
     this.#upstreams = options.upstreams
   }
