@@ -48,7 +48,6 @@ enum drop_reason {
 	DROP_MALFORMED,	     /* headers shorter than they claim */
 	DROP_PROTOCOL,	     /* neither TCP, UDP nor echo, addressed to a VIP */
 	DROP_REWRITE,	     /* the kernel refused a rewrite of the packet */
-	DROP_TAIL_CALL,	     /* the slow path's program is missing */
 	DROP_COUNT,
 };
 

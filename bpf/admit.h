@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Admission: what becomes of a TCP or UDP packet to an address in `vips` that the
+ * fast path found no flow for, and the flow that it may start.
+ */
+#ifndef FAIRLEAD_ADMIT_H
+#define FAIRLEAD_ADMIT_H
+
+#include "flow.h"
+#include "forward.h"
+#include "nat.h"
+#include "select.h"
+#include "vip.h"
+
+/* The state of the row that a flow would be stored in. */
+enum place_state {
+	PLACE_VACANT,
+	PLACE_OURS,  /* this flow's own row, or one that nobody needs any more */
+	PLACE_TAKEN, /* another flow lives there */
+};
+
+/* A packet on its way through admission. */
+struct admission {
+	struct packet pkt;
+	union flow_key key;
+	__u32 now;
+	__u32 place;	 /* enum place_state */
+	__u32 reselects; /* the flow was live and lost its backend */
+};
+
+/* A verdict beyond those of tc: this and a reason ask the caller to refuse. */
+#define VERDICT_REFUSE 0x100
+
+static __always_inline int drop(enum drop_reason reason)
+{
+	count_drop(reason, PATH_TC);
+	return VERDICT_DROP;
+}
+
+/*
+ * drop_or_refuse() - refuse what will not be different in a moment.
+ *
+ * While the agent is between two writes a SYN had better be sent again than refused.
+ */
+static __always_inline int drop_or_refuse(enum drop_reason reason)
+{
+	if (reason == DROP_NO_BACKEND || reason == DROP_NO_PORT || reason == DROP_NO_FLOW ||
+	    reason == DROP_BACKEND_GONE)
+		return VERDICT_REFUSE + reason;
+	return drop(reason);
+}
+
+static __always_inline void count_traffic(struct __sk_buff *skb, const struct packet *pkt,
+					  __u32 backend_id, const enum dir dir)
+{
+	__u64 packets = skb->gso_segs;
+	__u64 bytes = skb->len - ETH_HLEN;
+
+	if (packets > 1)
+		bytes += (packets - 1) * (pkt->l4_offset - ETH_HLEN + pkt->l4_bytes);
+	else
+		packets = 1;
+	count_packet(backend_id, PATH_TC, dir, packets, bytes);
+}
+
+/*
+ * carry_in() - translate a client's packet and send it to the flow's backend.
+ * @sport: the source port to use, of the flow's key
+ */
+static __always_inline int carry_in(struct __sk_buff *skb, const struct packet *pkt,
+				    const struct flow *row, const struct backend *backend,
+				    __be16 sport, const bool v6)
+{
+	enum drop_reason reason;
+	__u32 backend_id = row->backend;
+
+	reason = nat(skb, pkt, SIDE_DESTINATION, (const struct addr *)backend->addr, sport,
+		     row->backend_port, v6);
+	if (reason != DROP_NONE)
+		return drop(reason);
+	count_traffic(skb, pkt, backend_id, DIR_IN);
+	return forward_to(skb, backend, v6);
+}
+
+/* place_of() - may the row be taken by another flow? */
+static __always_inline enum place_state place_of(const struct flow *row, __u8 protocol, __u32 now)
+{
+	if (!row)
+		return PLACE_VACANT;
+	if (flow_expired(row, protocol, now) || (row->flags & FLOW_RESET) ||
+	    (row->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH)
+		return PLACE_OURS;
+	if (!(row->flags & FLOW_DIRECT) &&
+	    !backend_alive(row->backend, row->service, row->incarnation))
+		return PLACE_OURS;
+	return PLACE_TAKEN;
+}
+
+/* store() - put the flow's row where it may be; @adm->key tells where it went. */
+static __always_inline enum drop_reason store(struct admission *adm, const struct flow *row,
+					      const bool v6)
+{
+	long error;
+
+	if (adm->place != PLACE_TAKEN) {
+		error = flow_update(&adm->key, row,
+				    adm->place == PLACE_VACANT ? BPF_NOEXIST : BPF_ANY, v6);
+		if (!error)
+			return DROP_NONE;
+		/* Another CPU may have stored a flow of this port just now. */
+		if (error != -ERRNO_EXIST)
+			return DROP_FLOW_TABLE;
+	}
+	return flow_store_aside(&adm->pkt, &adm->key, row, v6);
+}
+
+/* to_server() - does the flow's server side equal what this packet dials directly? */
+static __always_inline bool to_server(const struct flow *row, const struct packet *pkt,
+				      const bool v6)
+{
+	struct backend *backend;
+
+	if (row->flags & FLOW_DIRECT)
+		return row->vip_port == pkt->dport && addr_equal(row->vip, pkt->dst.words, v6);
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	return backend && row->backend_port == pkt->dport &&
+	       addr_equal(backend->addr, pkt->dst.words, v6);
+}
+
+/* carry_direct() - a packet without a VIP; only its source port may have to change. */
+static __always_inline int carry_direct(struct __sk_buff *skb, struct admission *adm, const bool v6)
+{
+	const struct packet *pkt = &adm->pkt;
+	enum drop_reason reason;
+
+	reason = nat(skb, pkt, SIDE_DESTINATION, &pkt->dst, flow_key_port(&adm->key, v6),
+		     pkt->dport, v6);
+	return reason == DROP_NONE ? VERDICT_PASS : drop(reason);
+}
+
+/*
+ * plan_direct() - may a flow that dials a backend without a VIP have a row?
+ * @occupant: the row under the packet's own key, or NULL
+ *
+ * The row makes a flow through a VIP from the same port to the same backend collide
+ * visibly. Two flows of one port to different servers do not collide: the later one
+ * passes without a row. Returns whether to store it.
+ */
+static __always_inline bool plan_direct(const struct admission *adm, const struct flow *occupant,
+					struct flow *row, const bool v6)
+{
+	if (!starts_flow(&adm->pkt))
+		return false;
+	if (adm->place == PLACE_TAKEN && (!occupant || !to_server(occupant, &adm->pkt, v6)))
+		return false;
+	row->flags = FLOW_DIRECT;
+	return true;
+}
+
+/*
+ * plan_flow() - choose the backend of a packet that dials a VIP.
+ * @backend: usable only when the result is DROP_NONE
+ *
+ * Returns DROP_NONE or the reason to drop or refuse.
+ */
+static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
+						  const struct admission *adm, __u32 service_id,
+						  struct flow *row, struct backend **backend,
+						  const bool v6)
+{
+	enum drop_reason reason;
+	struct service *svc;
+
+	if (!starts_flow(&adm->pkt))
+		return DROP_NO_FLOW;
+	if (!lengths_fit(skb, &adm->pkt, v6))
+		return DROP_MALFORMED;
+	svc = bpf_map_lookup_elem(&services, &service_id);
+	if (!svc)
+		return DROP_NO_SERVICE;
+	reason = pick_backend(svc, service_id, v6, &row->backend, backend);
+	if (reason != DROP_NONE)
+		return reason;
+	row->service = service_id;
+	row->incarnation = (*backend)->incarnation;
+	return DROP_NONE;
+}
+
+/*
+ * start() - a packet without a usable flow to an address in `vips`.
+ * @occupant: the row under the packet's own key if it is another flow's, or NULL
+ */
+static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
+				 const struct vip *vip, const struct flow *occupant, const bool v6)
+{
+	const struct packet *pkt = &adm->pkt;
+	struct flow row = {
+		.vip_port = pkt->dport,
+		.client_port = pkt->sport,
+		.last_seen = adm->now,
+	};
+	struct backend *backend = NULL;
+	enum drop_reason reason;
+	__u32 service_id;
+
+	addr_copy(row.vip, pkt->dst.words);
+	service_id = vip_service(vip, network_id, &pkt->dst, pkt->dport, pkt->protocol,
+				 &row.backend_port, v6);
+	if (service_id) {
+		reason = plan_flow(skb, adm, service_id, &row, &backend, v6);
+		if (reason != DROP_NONE)
+			return drop_or_refuse(reason);
+	} else if (!(vip->flags & VIP_BACKEND)) {
+		return drop_or_refuse(DROP_NO_PORT);
+	} else if (!plan_direct(adm, occupant, &row, v6)) {
+		return VERDICT_PASS;
+	}
+	reason = store(adm, &row, v6);
+	/* A direct flow that collides with none can do without a row. */
+	if (reason != DROP_NONE && !backend && adm->place != PLACE_TAKEN)
+		return VERDICT_PASS;
+	if (reason != DROP_NONE)
+		return drop(reason);
+	if (!backend)
+		return carry_direct(skb, adm, v6);
+	count_connection(row.backend, PATH_TC);
+	if (adm->reselects)
+		count_event(EVENT_RESELECT, PATH_TC);
+	return carry_in(skb, pkt, &row, backend, flow_key_port(&adm->key, v6), v6);
+}
+
+/*
+ * admit() - the verdict on a TCP or UDP packet that the fast path did not take, or
+ * VERDICT_REFUSE and a reason.
+ *
+ * Repeats the fast path's lookups: the packet may belong to a flow under a substitute
+ * port, or to a row that needs more than a translation.
+ */
+static __always_inline int admit(struct __sk_buff *skb, const bool v6)
+{
+	struct admission adm = {.now = now_jiffies()};
+	const struct packet *pkt = &adm.pkt;
+	struct flow *row, *occupant;
+	struct backend *backend;
+	struct vip *vip;
+
+	parse(skb, &adm.pkt, v6);
+	vip = vip_lookup(network_id, &pkt->dst, v6);
+	if (pkt->kind != PACKET_FLOW || !vip)
+		return VERDICT_PASS;
+	flow_key_set(&adm.key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	row = flow_lookup(&adm.key, v6);
+	occupant = NULL;
+	if (!row || !flow_of(row, pkt, v6)) {
+		occupant = row;
+		row = flow_via_overflow(pkt, &adm.key, v6);
+	}
+	adm.place = PLACE_OURS;
+	if (!row) {
+		adm.place = place_of(occupant, pkt->protocol, adm.now);
+	} else if (!flow_expired(row, pkt->protocol, adm.now) && !flow_reopened(row, pkt)) {
+		if (row->flags & FLOW_DIRECT) {
+			flow_touch(row, flow_flags_in(pkt), adm.now);
+			return carry_direct(skb, &adm, v6);
+		}
+		backend = backend_alive(row->backend, row->service, row->incarnation);
+		if (backend) {
+			flow_touch(row, flow_flags_in(pkt), adm.now);
+			return carry_in(skb, pkt, row, backend, flow_key_port(&adm.key, v6), v6);
+		}
+		if (!starts_flow(pkt))
+			return drop_or_refuse(DROP_BACKEND_GONE);
+		adm.reselects = 1;
+	}
+	return start(skb, &adm, vip, occupant, v6);
+}
+
+/*
+ * Global functions: the verifier takes each once, by itself. A refusal is left to the
+ * caller, because three stacks deep they would not fit 512 bytes.
+ */
+__noinline int admit4(struct __sk_buff *skb)
+{
+	return admit(skb, false);
+}
+
+__noinline int admit6(struct __sk_buff *skb)
+{
+	return admit(skb, true);
+}
+
+#endif

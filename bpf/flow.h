@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The flow table: keys, life and storing of rows. The only writer of flows4, flows6
+ * and overflows. Chooses no backend and changes no packet.
+ */
+#ifndef FAIRLEAD_FLOW_H
+#define FAIRLEAD_FLOW_H
+
+#include "config.h"
+#include "count.h"
+#include "maps.h"
+#include "parse.h"
+
+#define FLOW_FIN_BOTH (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND)
+#define SUBSTITUTE_TRIES 16
+#define FIRST_SUBSTITUTE_PORT 1024 /* a server may trust a well-known source port */
+
+/* bpf_helpers.h gives no errno, and the C library's header is not for this target. */
+#define ERRNO_EXIST 17
+
+union flow_key {
+	struct flow4_key v4;
+	struct flow6_key v6;
+};
+
+static __always_inline void flow_key_set(union flow_key *key, const struct addr *client,
+					 __be16 client_port, __u8 protocol, const bool v6)
+{
+	if (v6) {
+		key->v6.network = network_id;
+		addr_copy(key->v6.client, client->words);
+		key->v6.client_port = client_port;
+		key->v6.protocol = protocol;
+		key->v6.pad = 0;
+	} else {
+		key->v4.network = network_id;
+		key->v4.client = client->words[3];
+		key->v4.client_port = client_port;
+		key->v4.protocol = protocol;
+		key->v4.pad = 0;
+	}
+}
+
+static __always_inline __be16 flow_key_port(const union flow_key *key, const bool v6)
+{
+	return v6 ? key->v6.client_port : key->v4.client_port;
+}
+
+static __always_inline void flow_key_set_port(union flow_key *key, __be16 port, const bool v6)
+{
+	if (v6)
+		key->v6.client_port = port;
+	else
+		key->v4.client_port = port;
+}
+
+static __always_inline struct flow *flow_lookup(const union flow_key *key, const bool v6)
+{
+	return v6 ? bpf_map_lookup_elem(&flows6, &key->v6) : bpf_map_lookup_elem(&flows4, &key->v4);
+}
+
+static __always_inline long flow_update(const union flow_key *key, const struct flow *row,
+					__u64 mode, const bool v6)
+{
+	return v6 ? bpf_map_update_elem(&flows6, &key->v6, row, mode)
+		  : bpf_map_update_elem(&flows4, &key->v4, row, mode);
+}
+
+static __always_inline void flow_delete(const union flow_key *key, const bool v6)
+{
+	if (v6)
+		bpf_map_delete_elem(&flows6, &key->v6);
+	else
+		bpf_map_delete_elem(&flows4, &key->v4);
+}
+
+static __always_inline __u32 now_jiffies(void)
+{
+	return bpf_jiffies64();
+}
+
+/*
+ * flow_of() - is this the row of a packet that a client sent?
+ *
+ * The client's port is compared too: under the same key lives the flow of another
+ * port if that one was given this port as its substitute.
+ */
+static __always_inline bool flow_of(const struct flow *row, const struct packet *pkt, const bool v6)
+{
+	return row->client_port == pkt->sport && row->vip_port == pkt->dport &&
+	       addr_equal(row->vip, pkt->dst.words, v6);
+}
+
+static __always_inline bool flow_expired(const struct flow *row, __u8 protocol, __u32 now)
+{
+	__u32 idle = now - row->last_seen;
+
+	if (protocol == IPPROTO_UDP)
+		return idle > udp_timeout_jiffies;
+	if ((row->flags & FLOW_RESET) || (row->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH)
+		return idle > tcp_closing_timeout_jiffies;
+	if (row->flags & FLOW_ESTABLISHED)
+		return idle > tcp_established_timeout_jiffies;
+	return idle > tcp_syn_timeout_jiffies;
+}
+
+/*
+ * flow_reopened() - does this packet start a new connection on an ending one's row?
+ *
+ * One FIN suffices: a client that has closed its side sends no SYN on that
+ * connection again, and if the other FIN was missed the port would be stuck.
+ */
+static __always_inline bool flow_reopened(const struct flow *row, const struct packet *pkt)
+{
+	return starts_tcp(pkt) && (row->flags & (FLOW_FIN_BOTH | FLOW_RESET));
+}
+
+/* flow_touch() - writes only what changed: most packets find the line clean. */
+static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
+{
+	if (flags & ~row->flags)
+		row->flags |= flags;
+	if (row->last_seen != now)
+		row->last_seen = now;
+}
+
+/* What a packet tells of its flow's state. */
+static __always_inline __u16 flow_flags_in(const struct packet *pkt)
+{
+	__u16 flags = 0;
+
+	if (pkt->protocol != IPPROTO_TCP)
+		return 0;
+	if (!(pkt->tcp_flags & (TCP_SYN | TCP_RST)))
+		flags |= FLOW_ESTABLISHED;
+	if (pkt->tcp_flags & TCP_FIN)
+		flags |= FLOW_FIN_CLIENT;
+	if (pkt->tcp_flags & TCP_RST)
+		flags |= FLOW_RESET;
+	return flags;
+}
+
+static __always_inline __u16 flow_flags_out(const struct packet *pkt)
+{
+	__u16 flags = 0;
+
+	if (pkt->protocol != IPPROTO_TCP)
+		return FLOW_ESTABLISHED;
+	if (pkt->tcp_flags & TCP_FIN)
+		flags |= FLOW_FIN_BACKEND;
+	if (pkt->tcp_flags & TCP_RST)
+		flags |= FLOW_RESET;
+	return flags;
+}
+
+static __always_inline void overflow_key_set(struct overflow_key *key, const struct addr *client,
+					     __be16 client_port, const __be32 dialled[4],
+					     __be16 dialled_port, __u8 protocol)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->network = network_id;
+	addr_copy(key->client, client->words);
+	addr_copy(key->dialled, dialled);
+	key->client_port = client_port;
+	key->dialled_port = dialled_port;
+	key->protocol = protocol;
+}
+
+/*
+ * flow_via_overflow() - the row of a client's packet that lives under another port.
+ * @key: the packet's own; leads to the row if one is returned, else is unchanged
+ */
+static __always_inline struct flow *flow_via_overflow(const struct packet *pkt, union flow_key *key,
+						      const bool v6)
+{
+	struct overflow_key from;
+	struct overflow *overflow;
+	struct flow *row;
+
+	overflow_key_set(&from, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
+	overflow = bpf_map_lookup_elem(&overflows, &from);
+	if (!overflow)
+		return NULL;
+	flow_key_set_port(key, overflow->substitute_port, v6);
+	row = flow_lookup(key, v6);
+	if (row && flow_of(row, pkt, v6))
+		return row;
+	flow_key_set_port(key, pkt->sport, v6);
+	return NULL;
+}
+
+/*
+ * flow_repair() - put back the overflow row of a flow with a substitute port.
+ * @pkt: a reply, not yet translated
+ *
+ * Both tables evict on their own. Without this row the client's next packet would
+ * be taken for a flow that was lost.
+ */
+static __always_inline void flow_repair(const struct packet *pkt, const struct flow *row)
+{
+	struct overflow value = {.substitute_port = pkt->dport};
+	struct overflow_key from;
+
+	overflow_key_set(&from, &pkt->dst, row->client_port, row->vip, row->vip_port,
+			 pkt->protocol);
+	if (bpf_map_lookup_elem(&overflows, &from))
+		return;
+	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
+		count_event(EVENT_FLOW_REPAIRED, PATH_TC);
+}
+
+/*
+ * flow_store_aside() - store a flow under a substitute port.
+ * @key: the packet's own; leads to the row when the result is DROP_NONE
+ *
+ * Returns DROP_NONE, DROP_NO_SOURCE_PORT or DROP_FLOW_TABLE.
+ */
+static __always_inline enum drop_reason flow_store_aside(const struct packet *pkt,
+							 union flow_key *key,
+							 const struct flow *row, const bool v6)
+{
+	struct overflow value = {};
+	struct overflow_key from;
+	__u32 port;
+	long error;
+	int try;
+
+	count_event(EVENT_COLLISION, PATH_TC);
+	for (try = 0; try < SUBSTITUTE_TRIES; try++) {
+		port = FIRST_SUBSTITUTE_PORT +
+		       bpf_get_prandom_u32() % (65536 - FIRST_SUBSTITUTE_PORT);
+		value.substitute_port = bpf_htons(port);
+		flow_key_set_port(key, value.substitute_port, v6);
+		error = flow_update(key, row, BPF_NOEXIST, v6);
+		if (!error)
+			break;
+		if (error != -ERRNO_EXIST)
+			return DROP_FLOW_TABLE;
+	}
+	if (try == SUBSTITUTE_TRIES)
+		return DROP_NO_SOURCE_PORT;
+	overflow_key_set(&from, &pkt->src, pkt->sport, row->vip, row->vip_port, pkt->protocol);
+	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
+		return DROP_NONE;
+	flow_delete(key, v6);
+	return DROP_FLOW_TABLE;
+}
+
+#endif

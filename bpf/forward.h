@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where a packet goes after the decision: to its backend, back to its sender, or on
+ * through the stack. Never builds or translates one.
+ */
+#ifndef FAIRLEAD_FORWARD_H
+#define FAIRLEAD_FORWARD_H
+
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+
+#include "config.h"
+#include "maps.h"
+#include "parse.h"
+
+/* Other programs on the hook run next; the default verdict of the chain is to pass. */
+#define VERDICT_PASS TC_ACT_UNSPEC
+#define VERDICT_DROP TC_ACT_SHOT
+
+static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)
+{
+	__u8 buffer[ETH_ALEN];
+	const __u8 *to = slice(skb, 0, sizeof(buffer), buffer);
+	int i;
+
+	if (!to)
+		return false;
+	for (i = 0; i < ETH_ALEN; i++)
+		if (to[i] != vip_mac[i])
+			return false;
+	return true;
+}
+
+/*
+ * forward_stack() - let routing find the way.
+ *
+ * Nobody owns vip_mac: a frame to it has to be made the host's own first. A bridge
+ * tells the host's frames by their address, an IP stack by the packet's type.
+ */
+static __always_inline int forward_stack(struct __sk_buff *skb)
+{
+	__u8 mac[ETH_ALEN];
+	int i;
+
+	if (!addressed_to_vip_mac(skb))
+		return VERDICT_PASS;
+	if (!bridge_ifindex)
+		return bpf_skb_change_type(skb, PACKET_HOST) ? VERDICT_DROP : VERDICT_PASS;
+	for (i = 0; i < ETH_ALEN; i++)
+		mac[i] = bridge_mac[i];
+	return bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0) ? VERDICT_DROP : VERDICT_PASS;
+}
+
+/*
+ * forward_to() - send a translated packet to its backend.
+ *
+ * On the same link the kernel's neighbour table of the bridge resolves the MAC, and
+ * queues the packet while it does; netfilter is not passed (and cannot object).
+ */
+static __always_inline int forward_to(struct __sk_buff *skb, const struct backend *backend,
+				      const bool v6)
+{
+	struct bpf_redir_neigh nexthop = {};
+
+	if (!bridge_ifindex || !(backend->flags & BACKEND_ON_LINK))
+		return forward_stack(skb);
+	if (v6) {
+		nexthop.nh_family = ADDRESS_FAMILY_6;
+		addr_copy(nexthop.ipv6_nh, backend->addr);
+	} else {
+		nexthop.nh_family = ADDRESS_FAMILY_4;
+		nexthop.ipv4_nh = backend->addr[3];
+	}
+	return bpf_redirect_neigh(bridge_ifindex, &nexthop, sizeof(nexthop), 0);
+}
+
+/* send_back() - out of the interface that the packet came in by. */
+static __always_inline int send_back(struct __sk_buff *skb)
+{
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* turn_ethernet() - swap the MAC addresses. Returns 0 or a negative errno. */
+static __always_inline int turn_ethernet(struct __sk_buff *skb)
+{
+	__u8 macs[3 * ETH_ALEN];
+
+	/* destination, source, destination again: the last two are the reply's first */
+	if (bpf_skb_load_bytes(skb, 0, macs, 2 * ETH_ALEN))
+		return -1;
+	__builtin_memcpy(macs + 2 * ETH_ALEN, macs, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, macs + ETH_ALEN, 2 * ETH_ALEN, 0);
+}
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Refusals: a TCP reset (RFC 9293, 3.5.2) or an ICMP port unreachable (RFC 792,
+ * RFC 1812 4.3.2.3, RFC 4443 3.1), made of the offending packet and sent back.
+ *
+ * The offending packet may have left its checksum to a device. That mark outlives
+ * every change, and the device will still write where it says: a reset's checksum
+ * then has to be the pseudo-header's sum alone, and an unreachable's has to allow for
+ * what will be written into the packet that it quotes.
+ */
+#ifndef FAIRLEAD_REFUSE_H
+#define FAIRLEAD_REFUSE_H
+
+#include "count.h"
+#include "csum.h"
+#include "forward.h"
+#include "parse.h"
+
+/* What keeps the whole within 576 octets (RFC 1812), or the least IPv6 MTU. */
+#define QUOTE4_BYTES (576 - IP4_BASE_BYTES - ICMP_BYTES)
+#define QUOTE6_BYTES (1280 - IP6_BASE_BYTES - ICMP_BYTES)
+#define SUM_CHUNK_BYTES 64
+
+struct icmp_head {
+	__u8 type;
+	__u8 code;
+	__u16 check;
+	__be32 unused;
+};
+
+/* store_ip() - a fresh IP header of a packet from the VIP to the client. */
+static __always_inline int store_ip(struct __sk_buff *skb, const struct packet *pkt, __u8 protocol,
+				    __u32 payload_bytes, const bool v6)
+{
+	if (v6) {
+		struct ipv6hdr ip = {
+			.version = 6,
+			.payload_len = bpf_htons(payload_bytes),
+			.nexthdr = protocol,
+			.hop_limit = REPLY_TTL,
+		};
+
+		addr_copy(ip.saddr.in6_u.u6_addr32, pkt->dst.words);
+		addr_copy(ip.daddr.in6_u.u6_addr32, pkt->src.words);
+		return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+	}
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = IP4_BASE_BYTES / 4,
+		.tot_len = bpf_htons(IP4_BASE_BYTES + payload_bytes),
+		.frag_off = bpf_htons(IP4_DONT_FRAGMENT),
+		.ttl = REPLY_TTL,
+		.protocol = protocol,
+		.saddr = pkt->dst.words[3],
+		.daddr = pkt->src.words[3],
+	};
+
+	ip.check = ~csum_fold16(csum_words(&ip, sizeof(ip)));
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+}
+
+static __always_inline int reset_segment(struct __sk_buff *skb, const struct packet *pkt,
+					 struct tcphdr *reset, const bool v6)
+{
+	__u32 sequence_bytes;
+	struct tcphdr tcp;
+
+	if (bpf_skb_load_bytes(skb, pkt->l4_offset, &tcp, sizeof(tcp)))
+		return -1;
+	reset->source = tcp.dest;
+	reset->dest = tcp.source;
+	reset->doff = TCP_BASE_BYTES / 4;
+	reset->rst = 1;
+	if (tcp.ack) {
+		reset->seq = tcp.ack_seq;
+		return 0;
+	}
+	sequence_bytes = ETH_HLEN + ip_bytes(skb, v6) - pkt->l4_offset - pkt->l4_bytes;
+	reset->ack = 1;
+	reset->ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + sequence_bytes + tcp.syn + tcp.fin);
+	return 0;
+}
+
+/*
+ * make_reset() - turn a segment into the reset that answers it.
+ *
+ * The TCP header has to stay where it is, or a checksum left to the device would be
+ * written elsewhere; so a packet with options or extension headers is not answered.
+ * Returns 0 or a negative errno; then drop the packet.
+ */
+static __always_inline int make_reset(struct __sk_buff *skb, const struct packet *pkt,
+				      const bool v6)
+{
+	const __u32 tcp_offset = ETH_HLEN + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES);
+	struct tcphdr reset = {};
+	__u64 sum;
+	int partial;
+
+	if (pkt->l4_offset != tcp_offset || reset_segment(skb, pkt, &reset, v6))
+		return -1;
+	partial = csum_left_to_device(skb, tcp_offset + TCP_CHECK_OFFSET);
+	if (partial < 0 || bpf_skb_change_tail(skb, tcp_offset + sizeof(reset), 0))
+		return -1;
+	sum = csum_pseudo(&pkt->src, &pkt->dst, IPPROTO_TCP, sizeof(reset), v6);
+	if (partial)
+		reset.check = csum_fold16(sum);
+	else
+		reset.check = ~csum_fold16(sum + csum_words(&reset, sizeof(reset)));
+	if (turn_ethernet(skb) || store_ip(skb, pkt, IPPROTO_TCP, sizeof(reset), v6))
+		return -1;
+	return bpf_skb_store_bytes(skb, tcp_offset, &reset, sizeof(reset), 0);
+}
+
+/* sum_bytes() - of the first @bytes from the IP header on. */
+static __always_inline int sum_bytes(struct __sk_buff *skb, __u32 bytes, __u64 *sum)
+{
+	__u8 chunk[SUM_CHUNK_BYTES];
+	__u32 at, left;
+	int i;
+
+	for (i = 0; i <= QUOTE6_BYTES / SUM_CHUNK_BYTES; i++) {
+		at = i * SUM_CHUNK_BYTES;
+		if (at >= bytes)
+			return 0;
+		left = bytes - at;
+		/* clang 19 knows that left > 0 and drops what tells the verifier so. */
+		asm volatile("" : "+r"(left));
+		if (left == 0)
+			return 0;
+		if (left > SUM_CHUNK_BYTES)
+			left = SUM_CHUNK_BYTES;
+		__builtin_memset(chunk, 0, sizeof(chunk));
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + at, chunk, left))
+			return -1;
+		*sum += csum_words(chunk, sizeof(chunk));
+	}
+	return 0;
+}
+
+/*
+ * sum_quote() - the sum of the quoted packet as its reader will find it.
+ *
+ * What a device completes makes the UDP part sum to the complement of the sum that is
+ * now in the checksum field, however much of the packet is quoted.
+ */
+static __always_inline int sum_quote(struct __sk_buff *skb, const struct packet *pkt,
+				     __u32 quote_bytes, __u64 *sum)
+{
+	__u32 check_offset = pkt->l4_offset + UDP_CHECK_OFFSET;
+	int partial = csum_left_to_device(skb, check_offset);
+	__u16 check;
+
+	if (partial < 0)
+		return -1;
+	if (!partial)
+		return sum_bytes(skb, quote_bytes, sum);
+	if (bpf_skb_load_bytes(skb, check_offset, &check, sizeof(check)))
+		return -1;
+	*sum += (__u16)~check;
+	return sum_bytes(skb, pkt->l4_offset - ETH_HLEN, sum);
+}
+
+/*
+ * make_unreachable() - wrap a datagram into the error that answers it.
+ *
+ * Room is made before the Ethernet header, whose old place becomes part of the new
+ * headers: the quoted packet is not moved.
+ */
+static __always_inline int make_unreachable(struct __sk_buff *skb, const struct packet *pkt,
+					    const bool v6)
+{
+	const __u32 added = (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) + ICMP_BYTES;
+	__u32 quote = skb->len - ETH_HLEN;
+	struct icmp_head icmp = {
+		.type = v6 ? ICMP6_UNREACHABLE : ICMP4_UNREACHABLE,
+		.code = v6 ? ICMP6_PORT_UNREACHABLE : ICMP4_PORT_UNREACHABLE,
+	};
+	__u64 sum = 0;
+	struct ethhdr eth;
+
+	if (quote > (v6 ? QUOTE6_BYTES : QUOTE4_BYTES))
+		quote = v6 ? QUOTE6_BYTES : QUOTE4_BYTES;
+	if (turn_ethernet(skb) || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
+	    sum_quote(skb, pkt, quote, &sum))
+		return -1;
+	if (v6)
+		sum += csum_pseudo(&pkt->src, &pkt->dst, IPPROTO_ICMPV6, ICMP_BYTES + quote, v6);
+	icmp.check = ~csum_fold16(sum + csum_words(&icmp, sizeof(icmp)));
+	/* Also when nothing is cut: it undoes segmentation offload. */
+	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0) || bpf_skb_change_head(skb, added, 0) ||
+	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) ||
+	    store_ip(skb, pkt, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_BYTES + quote, v6))
+		return -1;
+	return bpf_skb_store_bytes(skb, ETH_HLEN + added - ICMP_BYTES, &icmp, sizeof(icmp), 0);
+}
+
+/* The verifier takes a global function by itself, and its stack only when called. */
+__noinline int make_reset4(struct __sk_buff *skb)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, false);
+	return pkt.kind == PACKET_FLOW ? make_reset(skb, &pkt, false) : -1;
+}
+
+__noinline int make_reset6(struct __sk_buff *skb)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, true);
+	return pkt.kind == PACKET_FLOW ? make_reset(skb, &pkt, true) : -1;
+}
+
+__noinline int make_unreachable4(struct __sk_buff *skb)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, false);
+	return pkt.kind == PACKET_FLOW ? make_unreachable(skb, &pkt, false) : -1;
+}
+
+__noinline int make_unreachable6(struct __sk_buff *skb)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, true);
+	return pkt.kind == PACKET_FLOW ? make_unreachable(skb, &pkt, true) : -1;
+}
+
+/*
+ * refuse() - count why, and tell the client at once.
+ *
+ * A reset is never answered: two ends without a flow would reset each other for ever.
+ */
+static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt,
+				  enum drop_reason reason, const bool v6)
+{
+	int error;
+
+	count_drop(reason, PATH_TC);
+	if (pkt->tcp_flags & TCP_RST)
+		return VERDICT_DROP;
+	if (pkt->protocol == IPPROTO_TCP)
+		error = v6 ? make_reset6(skb) : make_reset4(skb);
+	else
+		error = v6 ? make_unreachable6(skb) : make_unreachable4(skb);
+	if (error)
+		return VERDICT_DROP;
+	count_event(EVENT_REFUSED, PATH_TC);
+	return send_back(skb);
+}
+
+#endif

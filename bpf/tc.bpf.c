@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Container traffic: both directions of the host side of a container's veth.
+ *
+ * Here is the fast path, one hash lookup for a packet of a known flow; admit.h has
+ * the slow one. Traffic that is none of ours leaves byte for byte as it came.
+ */
+#include "admit.h"
+#include "arp.h"
+#include "icmp.h"
+#include "nd.h"
+#include "refuse.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* answer_vip() - the verdict on a packet to a VIP that is of no TCP or UDP flow. */
+static __always_inline int answer_vip(struct __sk_buff *skb, const bool v6)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind == PACKET_FRAGMENT)
+		return drop(DROP_FRAGMENT);
+	if (pkt.kind != PACKET_OTHER)
+		return drop(DROP_MALFORMED);
+	if (!is_echo(skb, &pkt, v6))
+		return drop(DROP_PROTOCOL);
+	if (echo_reply(skb, &pkt, v6))
+		return drop(DROP_REWRITE);
+	count_event(EVENT_ECHO, PATH_TC);
+	return send_back(skb);
+}
+
+__noinline int answer_vip4(struct __sk_buff *skb)
+{
+	return answer_vip(skb, false);
+}
+
+__noinline int answer_vip6(struct __sk_buff *skb)
+{
+	return answer_vip(skb, true);
+}
+
+__noinline int answer_solicitation(struct __sk_buff *skb)
+{
+	struct packet pkt;
+
+	parse(skb, &pkt, true);
+	return pkt.kind == PACKET_OTHER ? answer_nd(skb, &pkt) : VERDICT_PASS;
+}
+
+/*
+ * carry_known() - the fast path of a client's packet.
+ * @verdict: usable only when the result is true
+ *
+ * Returns false when the packet is for the slow path, or none of ours.
+ */
+static __always_inline bool carry_known(struct __sk_buff *skb, const struct packet *pkt,
+					int *verdict, const bool v6)
+{
+	__u32 now = now_jiffies();
+	struct backend *backend;
+	union flow_key key;
+	struct flow *row;
+
+	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	row = flow_lookup(&key, v6);
+	if (!row || !flow_of(row, pkt, v6) || flow_reopened(row, pkt))
+		return false;
+	if (row->last_seen != now && flow_expired(row, pkt->protocol, now))
+		return false;
+	if (row->flags & FLOW_DIRECT) {
+		flow_touch(row, flow_flags_in(pkt), now);
+		*verdict = VERDICT_PASS;
+		return true;
+	}
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	if (!backend)
+		return false;
+	flow_touch(row, flow_flags_in(pkt), now);
+	*verdict = carry_in(skb, pkt, row, backend, pkt->sport, v6);
+	return true;
+}
+
+static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v6)
+{
+	struct packet pkt;
+	struct vip *vip;
+	int verdict;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind == PACKET_UNREADABLE)
+		return VERDICT_PASS;
+	if (pkt.kind == PACKET_FLOW && carry_known(skb, &pkt, &verdict, v6))
+		return verdict;
+	vip = vip_lookup(network_id, &pkt.dst, v6);
+	if (vip && pkt.kind == PACKET_FLOW) {
+		verdict = v6 ? admit6(skb) : admit4(skb);
+		if (verdict >= VERDICT_REFUSE)
+			return refuse(skb, &pkt, verdict - VERDICT_REFUSE, v6);
+		return verdict;
+	}
+	if (vip && (vip->flags & VIP_BALANCED)) {
+		/* A solicitation may be sent to the VIP itself, to see if it is still there. */
+		if (v6 && pkt.kind == PACKET_OTHER && pkt.protocol == IPPROTO_ICMPV6) {
+			verdict = answer_solicitation(skb);
+			if (verdict != VERDICT_PASS)
+				return verdict;
+		}
+		return v6 ? answer_vip6(skb) : answer_vip4(skb);
+	}
+	if (v6 && pkt.kind == PACKET_OTHER && pkt.protocol == IPPROTO_ICMPV6)
+		return answer_solicitation(skb);
+	return VERDICT_PASS;
+}
+
+/*
+ * carry_out() - a packet for a container: if it is a backend's reply, make it come
+ * from the VIP.
+ *
+ * A row that has been idle too long still serves a reply: its backend answers the
+ * very flow that the row describes.
+ */
+static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
+{
+	enum drop_reason reason;
+	struct backend *backend;
+	union flow_key key;
+	struct packet pkt;
+	struct flow *row;
+	__u32 backend_id;
+	bool direct;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind != PACKET_FLOW)
+		return VERDICT_PASS;
+	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
+	row = flow_lookup(&key, v6);
+	if (!row)
+		return VERDICT_PASS;
+	backend_id = row->backend;
+	direct = row->flags & FLOW_DIRECT;
+	if (direct) {
+		if (row->vip_port != pkt.sport || !addr_equal(row->vip, pkt.src.words, v6))
+			return VERDICT_PASS;
+	} else {
+		backend = backend_alive(backend_id, row->service, row->incarnation);
+		if (!backend || row->backend_port != pkt.sport ||
+		    !addr_equal(backend->addr, pkt.src.words, v6))
+			return VERDICT_PASS;
+	}
+	flow_touch(row, flow_flags_out(&pkt), now_jiffies());
+	if (row->client_port != pkt.dport)
+		flow_repair(&pkt, row);
+	reason = nat(skb, &pkt, SIDE_SOURCE, (const struct addr *)row->vip, row->vip_port,
+		     row->client_port, v6);
+	if (reason != DROP_NONE)
+		return drop(reason);
+	if (!direct)
+		count_traffic(skb, &pkt, backend_id, DIR_OUT);
+	return VERDICT_PASS;
+}
+
+/* from_container() - ingress of the host side: what the container sends. */
+SEC("tc")
+int from_container(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return from_container_ip(skb, false);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return from_container_ip(skb, true);
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return answer_arp(skb);
+	return VERDICT_PASS;
+}
+
+/* to_container() - egress of the host side: what the container gets. */
+SEC("tc")
+int to_container(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return to_container_ip(skb, false);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return to_container_ip(skb, true);
+	return VERDICT_PASS;
+}
