@@ -1,0 +1,182 @@
+#include "netns.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <memory>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
+
+#include "args.h"
+#include "async.h"
+#include "error.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+NetnsStay::NetnsStay(const std::optional<std::string> &path)
+{
+	if (!path)
+		return;
+	Fd target(open(path->c_str(), O_RDONLY | O_CLOEXEC));
+	if (!target.open())
+		throw Failure("setns", *path, errno);
+	Fd home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+	if (!home.open())
+		throw Failure("setns", *path, errno);
+	if (setns(target.get(), CLONE_NEWNET))
+		throw Failure("setns", *path, errno);
+	home_ = std::move(home);
+}
+
+NetnsStay::~NetnsStay()
+{
+	if (home_.open() && setns(home_.get(), CLONE_NEWNET)) {
+		fprintf(stderr, "libbpf-ts: cannot return to the network namespace: %s\n",
+			strerror(errno));
+		abort();
+	}
+}
+
+unsigned int interface_index(const std::string &interface)
+{
+	char name[IF_NAMESIZE];
+	if (interface[0] == '#') {
+		unsigned long index = strtoul(interface.c_str() + 1, nullptr, 10);
+		if (index == 0 || index > INT32_MAX ||
+		    !if_indextoname(static_cast<unsigned int>(index), name))
+			throw Failure("attach", interface, ENODEV, "no interface of this index");
+		return static_cast<unsigned int>(index);
+	}
+	unsigned int found = if_nametoindex(interface.c_str());
+	if (!found)
+		throw Failure("attach", interface, ENODEV, "no interface of this name");
+	return found;
+}
+
+static uint64_t cookie_here(const std::string &subject)
+{
+	Fd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (!socket_fd.open())
+		throw Failure("netnsCookie", subject, errno);
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+	if (getsockopt(socket_fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size))
+		throw Failure("netnsCookie", subject, errno);
+	return cookie;
+}
+
+// netnsCookie(path?): the cookie that BPF programs see.
+static Napi::Value netns_cookie(const Napi::CallbackInfo &info)
+{
+	auto path = read_optional_string(info[0], "netns");
+	uint64_t cookie = 0;
+	if (!path) {
+		cookie = cookie_here("own");
+		return Napi::BigInt::New(info.Env(), cookie);
+	}
+	// A thread of its own: the JavaScript thread must never be elsewhere.
+	std::unique_ptr<Failure> failure;
+	std::thread([&] {
+		try {
+			NetnsStay stay(path);
+			cookie = cookie_here(*path);
+		} catch (const Failure &caught) {
+			failure = std::make_unique<Failure>(caught);
+		}
+	}).join();
+	if (failure)
+		throw *failure;
+	return Napi::BigInt::New(info.Env(), cookie);
+}
+
+struct SocketRequest {
+	std::optional<std::string> netns;
+	bool ipv6;
+	bool tcp;
+	std::string address;
+	uint16_t port;
+	int backlog;
+	bool v6only;
+	bool reuse_address;
+	bool reuse_port;
+	bool free_bind;
+};
+
+static void set_option(int fd, int level, int option, int value, const std::string &subject)
+{
+	if (setsockopt(fd, level, option, &value, sizeof(value)))
+		throw Failure("openSocket", subject, errno, "setsockopt");
+}
+
+static Fd open_socket_here(const SocketRequest &request)
+{
+	std::string subject = request.address + " port " + std::to_string(request.port);
+	struct sockaddr_in v4 = {};
+	struct sockaddr_in6 v6 = {};
+	v4.sin_family = AF_INET;
+	v4.sin_port = htons(request.port);
+	v6.sin6_family = AF_INET6;
+	v6.sin6_port = htons(request.port);
+	int parsed = request.ipv6 ? inet_pton(AF_INET6, request.address.c_str(), &v6.sin6_addr)
+				  : inet_pton(AF_INET, request.address.c_str(), &v4.sin_addr);
+	if (parsed != 1)
+		throw Failure("openSocket", subject, EINVAL, "not an address of this family");
+	int type = request.tcp ? SOCK_STREAM : SOCK_DGRAM;
+	Fd fd(socket(request.ipv6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+	if (!fd.open())
+		throw Failure("openSocket", subject, errno);
+	if (request.ipv6)
+		set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, request.v6only, subject);
+	if (request.reuse_address)
+		set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, subject);
+	if (request.reuse_port)
+		set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, subject);
+	if (request.free_bind)
+		set_option(fd.get(), IPPROTO_IP, IP_FREEBIND, 1, subject);
+	auto *address = request.ipv6 ? reinterpret_cast<struct sockaddr *>(&v6)
+				     : reinterpret_cast<struct sockaddr *>(&v4);
+	if (bind(fd.get(), address, request.ipv6 ? sizeof(v6) : sizeof(v4)))
+		throw Failure("openSocket", subject, errno, "bind");
+	if (request.tcp && listen(fd.get(), request.backlog))
+		throw Failure("openSocket", subject, errno, "listen");
+	return fd;
+}
+
+// openSocket({netns, ipv6, tcp, address, port, ...}): a promise of a descriptor, the caller's.
+static Napi::Value open_socket(const Napi::CallbackInfo &info)
+{
+	Napi::Object wanted = read_object(info[0], "options");
+	SocketRequest request;
+	request.netns = read_optional_string(wanted.Get("netns"), "netns");
+	request.ipv6 = read_bool(wanted.Get("ipv6"), "ipv6");
+	request.tcp = read_bool(wanted.Get("tcp"), "tcp");
+	request.address = read_string(wanted.Get("address"), "address");
+	request.port = static_cast<uint16_t>(read_u32(wanted.Get("port"), "port", 65535));
+	request.backlog = static_cast<int>(read_u32(wanted.Get("backlog"), "backlog", 65535));
+	request.v6only = read_bool(wanted.Get("v6only"), "v6only");
+	request.reuse_address = read_bool(wanted.Get("reuseAddr"), "reuseAddr");
+	request.reuse_port = read_bool(wanted.Get("reusePort"), "reusePort");
+	request.free_bind = read_bool(wanted.Get("freeBind"), "freeBind");
+	return Task<Fd>::start(
+		info.Env(),
+		[request] {
+			NetnsStay stay(request.netns);
+			return open_socket_here(request);
+		},
+		[](Napi::Env env, Fd &fd) { return Napi::Number::New(env, fd.release()); });
+}
+
+void init_netns(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("netnsCookie", Napi::Function::New<guarded<netns_cookie>>(env, "netnsCookie"));
+	exports.Set("openSocket", Napi::Function::New<guarded<open_socket>>(env, "openSocket"));
+}
