@@ -186,7 +186,7 @@ try {
   console.error(`\ndemo failed: ${error instanceof Error ? error.message : String(error)}`)
   if (error instanceof Error && error.cause) console.error(error.cause)
   for (const { agent } of world.nodes)
-    console.error(`--- ${agent.name}\n${agent.process?.stdout}${agent.process?.stderr}`)
+    console.error(`--- ${agent.name}, its last words\n${agent.lastWords()}`)
   process.exitCode = 1
 } finally {
   await world.close()

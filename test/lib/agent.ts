@@ -81,8 +81,7 @@ export class Agent {
     await until(
       `agent ${this.name} to be ready`,
       async () => {
-        if (!this.process?.running)
-          throw new Error(`it ended\n${this.process?.stdout}${this.process?.stderr}`)
+        if (!this.process?.running) throw new Error(`it ended\n${this.lastWords()}`)
         const { desired, answering } = await this.revision()
         return desired > 0 && desired === answering
       },
@@ -98,6 +97,11 @@ export class Agent {
       const { desired, applied, answering } = await this.revision()
       return desired === applied && desired === answering && desired > before.desired
     })
+  }
+
+  /** The end of what the process printed. */
+  lastWords(): string {
+    return `${this.process?.stdout ?? ''}${this.process?.stderr ?? ''}`.slice(-2_000)
   }
 
   async revision(): Promise<Revision> {

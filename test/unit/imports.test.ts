@@ -18,9 +18,13 @@ const allowed: Record<string, readonly string[]> = {
   metrics: ['model', 'errors.ts'],
   api: ['model', 'errors.ts'],
   'stateFile.ts': ['model', 'errors.ts'],
+  'checkFile.ts': ['sources', 'config.ts', 'model', 'errors.ts'],
   'config.ts': ['sources', 'model', 'errors.ts'],
   // The commands start the agent, check a file, probe the kernel or detach; all else is the API.
-  cli: ['main.ts', 'api', 'sources', 'dataplane', 'host', 'config.ts', 'model', 'errors.ts'],
+  cli: [
+    ...['main.ts', 'checkFile.ts', 'config.ts', 'api', 'sources', 'dataplane', 'host'],
+    ...['model', 'errors.ts'],
+  ],
   'main.ts': [
     ...['sources', 'model', 'dataplane', 'dns', 'metrics', 'api', 'host'],
     ...['config.ts', 'stateFile.ts', 'errors.ts'],

@@ -1,0 +1,172 @@
+/** The agent: wiring and signals, nothing else. */
+import { createRequire } from 'node:module'
+import { release } from 'node:os'
+import { join } from 'node:path'
+import { pino, type Logger } from 'pino'
+import pretty from 'pino-pretty'
+import { ApiServer } from './api/apiServer.js'
+import { type Config, loadConfig, type Overrides } from './config.js'
+import { Dataplane } from './dataplane/dataplane.js'
+import { detach } from './dataplane/detach.js'
+import { DnsServer } from './dns/server.js'
+import { openListener } from './host/sockets.js'
+import { Metrics } from './metrics/metrics.js'
+import { MetricsServer } from './metrics/metricsServer.js'
+import { formatListen } from './model/address.js'
+import { Model } from './model/model.js'
+import type { Problem, State } from './model/types.js'
+import { FileSource } from './sources/file/source.js'
+import { StateFile } from './stateFile.js'
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
+
+/** How long names may wait for the kernel: a VIP should work before it is named. */
+const kernelFirstMs = 2_000
+
+export interface AgentOptions {
+  readonly configPath: string
+  readonly overrides?: Overrides
+  /** Remove everything from the kernel at the end, instead of leaving traffic flowing. */
+  readonly detachOnExit?: boolean
+}
+
+function openLog({ log: { level, format } }: Config): Logger {
+  if (format === 'json') return pino({ level })
+  const stream = pretty({ colorize: process.stdout.isTTY, ignore: 'pid,hostname' })
+  return pino({ level }, stream)
+}
+
+/** Problems of the sinks, as one more source each, so that they are seen where all others are. */
+class SinkProblems {
+  private readonly bySink = new Map<string, readonly Problem[]>()
+
+  constructor(
+    private readonly model: Model,
+    private readonly log: Logger,
+  ) {}
+
+  report(sink: string, problems: readonly Problem[]): void {
+    const before = this.bySink.get(sink) ?? []
+    if (problems.length === 0 && before.length === 0) return
+    for (const problem of problems)
+      if (!before.some(({ reason }) => reason === problem.reason)) this.log.warn(problem, sink)
+    this.bySink.set(sink, problems)
+    this.model.publish(sink, { networks: [], services: [], problems })
+  }
+}
+
+/** Sends each state to the sinks, the newest only, the kernel before the names. */
+class Distributor {
+  /** Revision that both kernel and DNS have. */
+  answering = 0
+  private latest: State | undefined
+  private running: Promise<void> | undefined
+
+  constructor(
+    private readonly dataplane: Dataplane,
+    private readonly dns: DnsServer,
+    private readonly onError: (error: unknown) => void,
+  ) {}
+
+  send(state: State): void {
+    this.latest = state
+    this.running ??= this.drain().finally(() => (this.running = undefined))
+  }
+
+  private async drain(): Promise<void> {
+    for (let state = this.latest; state; state = this.latest) {
+      this.latest = undefined
+      this.dataplane.apply(state)
+      const settled = this.dataplane.settled(state.revision)
+      // A kernel that refuses a row must not keep the other names from being answered.
+      await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)
+      await this.dns.apply(state).catch(this.onError)
+      this.answering = state.revision
+    }
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref())
+}
+
+/**
+ * Runs until SIGTERM or SIGINT. SIGHUP reads the file again.
+ *
+ * @throws FairleadError before anything is attached: CONFIG, FILE, CAPABILITY, LAYOUT, HOST
+ */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const config = loadConfig(options.configPath, options.overrides)
+  const log = openLog(config)
+  const stateFile = await StateFile.open(config.statePath)
+  const model = new Model({
+    sources: [FileSource.sourceName],
+    reporters: ['state', 'dataplane', 'dns'],
+    assignments: stateFile.vips,
+  })
+  const problems = new SinkProblems(model, log)
+  if (stateFile.problem) problems.report('state', [stateFile.problem])
+
+  const dataplane = await Dataplane.open({
+    pinPath: config.pinPath,
+    ...(config.cgroupPath !== undefined && { cgroupPath: config.cgroupPath }),
+    objectDir: join(import.meta.dirname, '../bpf'),
+    limits: config.limits,
+    onProblems: (found) => problems.report('dataplane', found),
+    log,
+  })
+  const { readback } = dataplane
+  const shared = { readback, state: () => model.current, version, kernel: release() }
+  const metrics = new Metrics(shared)
+  const dns: DnsServer = new DnsServer({
+    config: {
+      hostListen: config.dns.listen.map(formatListen),
+      ...(config.dns.networks && { hostNetworks: config.dns.networks }),
+      upstreams: config.dns.upstreams.map(formatListen),
+      timeoutMs: config.dns.timeoutMs,
+      maxInFlight: config.dns.maxInFlight,
+      ...(config.dns.domain !== undefined && { domain: config.dns.domain }),
+    },
+    open: openListener,
+    observer: metrics.dns,
+    onProblem: () => problems.report('dns', dns.problems()),
+  })
+  const onError = (error: unknown): void => log.error({ err: error }, 'unexpected')
+  const distributor = new Distributor(dataplane, dns, onError)
+  model.onState((state) => {
+    log.info({ revision: state.revision, services: state.services.size }, 'new state')
+    distributor.send(state)
+    stateFile.save(model.assignments).catch(onError)
+  })
+
+  const source = new FileSource(config.file, {
+    onSnapshot: (snapshot) => model.publish(FileSource.sourceName, snapshot),
+    log,
+  })
+  const api = new ApiServer({
+    ...shared,
+    socketPath: config.socketPath,
+    node: config.nodeName,
+    sources: [{ name: FileSource.sourceName, from: config.file }],
+    metrics,
+    answering: () => distributor.answering,
+    reload: () => source.reload(),
+    onError,
+  })
+  const listener = config.metricsListen && new MetricsServer({ ...config.metricsListen, metrics })
+
+  await api.listen()
+  await listener?.listen()
+  await source.start()
+  log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
+
+  process.on('SIGHUP', () => void source.reload().catch(onError))
+  const signal = await new Promise<string>((resolve) => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+  log.info({ signal }, 'ending')
+  await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])
+  await dataplane.close()
+  if (options.detachOnExit) await detach(config.pinPath)
+}
