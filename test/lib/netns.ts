@@ -44,6 +44,8 @@ export function run(
         else resolve({ code, stdout, stderr })
       },
     )
+    // A program may end without reading: its exit code tells more than EPIPE.
+    child.stdin?.on('error', () => undefined)
     child.stdin?.end(options.input ?? '')
   })
 }
