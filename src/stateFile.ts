@@ -107,7 +107,7 @@ async function replaceFile(path: string, text: string): Promise<void> {
     }
     await rename(beside, path)
   } catch (error) {
-    await rm(beside, { force: true })
+    await rm(beside, { force: true }).catch(() => undefined)
     throw error
   }
   // The rename itself is only durable with its folder.

@@ -119,14 +119,15 @@ export function absolutePath(description: string) {
 /** A number of seconds, or text with a unit: `500ms`, `5s`, `1m`. */
 export function duration(minMs: number, maxMs: number, description: string) {
   const expected = `a duration ${inUnits(minMs)}..${inUnits(maxMs)} (seconds, or 500ms, 5s, 1m)`
+  const error = ({ input }: { readonly input?: unknown }): string => expectation(expected, input)
   return z
-    .union([z.number(), z.string()], { error: ({ input }) => expectation(expected, input) })
+    .union([z.number({ error }), z.string({ error })])
     .refine(
       (value) => {
         const ms = durationMs(value)
         return ms !== undefined && ms >= minMs && ms <= maxMs
       },
-      { error: ({ input }) => expectation(expected, input) },
+      { error },
     )
     .meta({ description })
 }

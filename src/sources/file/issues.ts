@@ -61,6 +61,10 @@ function innermost(issue: Issue, above: FieldPath): { issue: Issue; path: FieldP
 /** The alternative was meant for another type of value. */
 function refusesType(issue: Issue): boolean {
   if (issue.path.length > 0) return false
+  // A fraction is a number, though not an integer.
+  if (typeof issue.input === 'number' && issue.code === 'invalid_type') {
+    return issue.expected !== 'int' && issue.expected !== 'number'
+  }
   return issue.code === 'invalid_type' || issue.code === 'invalid_value'
 }
 

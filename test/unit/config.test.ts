@@ -1,0 +1,167 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { checkFile } from '../../src/checkFile.js'
+import { loadConfig, nameservers, type Config } from '../../src/config.js'
+
+const reference = new URL('../../../docs/reference/configuration.md', import.meta.url)
+
+function fileWith(t: Test, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'fl-config-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'fairlead.yaml')
+  writeFileSync(path, text)
+  return path
+}
+
+function configOf(t: Test, agent: string): Config {
+  return loadConfig(fileWith(t, `version: 1\nagent: ${agent}\n`))
+}
+
+t.test('defaults', (t) => {
+  const path = fileWith(t, 'version: 1\n')
+  const { dns, ...config } = loadConfig(path)
+  t.strictSame(config, {
+    file: path,
+    nodeName: hostname().split('.')[0]?.toLowerCase(),
+    socketPath: '/run/fairlead/fairlead.sock',
+    statePath: '/var/lib/fairlead/state.json',
+    pinPath: '/sys/fs/bpf/fairlead',
+    limits: {
+      ...{ services: 16384, backends: 65536, slots: 262144 },
+      ...{ vips: 32768, ports: 65536, flows: 262144 },
+    },
+    log: { level: 'info', format: 'json' },
+  })
+  t.match(dns, { listen: [], timeoutMs: 2000, maxInFlight: 1024 })
+  t.ok(dns.upstreams.length <= 3)
+  t.end()
+})
+
+t.test('everything set, and overridden', (t) => {
+  const text = `version: 1
+agent:
+  node: Node1
+  socket: /s
+  metrics: "[::1]:9753"
+  state: /st
+  pins: /p
+  cgroup: /c
+  dns:
+    listen: [127.0.0.153]
+    networks: [Net]
+    upstreams: [1.1.1.1, "[2606:4700::1111]:5353"]
+    timeout: 500ms
+    maxInFlight: 5
+    domain: Cluster.Internal
+  limits: {flows: 1000}
+  log: {level: debug, format: text}
+`
+  const path = fileWith(t, text)
+  const config = loadConfig(path)
+  t.match(config, {
+    nodeName: 'node1',
+    socketPath: '/s',
+    metricsListen: { host: '::1', port: 9753 },
+    statePath: '/st',
+    pinPath: '/p',
+    cgroupPath: '/c',
+    limits: { flows: 1000, services: 16384 },
+    log: { level: 'debug', format: 'text' },
+  })
+  t.strictSame(config.dns, {
+    listen: [{ host: '127.0.0.153', port: 53 }],
+    networks: ['net'],
+    upstreams: [
+      { host: '1.1.1.1', port: 53 },
+      { host: '2606:4700::1111', port: 5353 },
+    ],
+    timeoutMs: 500,
+    maxInFlight: 5,
+    domain: 'cluster.internal',
+  })
+  t.match(loadConfig(path, { socketPath: '/other' }), { socketPath: '/other', statePath: '/st' })
+  t.throws(() => Object.assign(config, { file: 'x' }), TypeError, 'immutable')
+  t.end()
+})
+
+t.test('mistakes name their place', (t) => {
+  const cases: [string, RegExp][] = [
+    ['{metrics: 9753}', /fairlead\.yaml:2:18 agent\.metrics: must be address:port/],
+    ['{metrics: 127.0.0.1}', /needs a port/],
+    ['{sockets: /x}', /agent\.sockets: is an unknown field; did you mean socket\?/],
+    ['{socket: x}', /must be an absolute path/],
+    ['{limits: {flows: 1}}', /must be an integer 16\.\.16777216, got 1/],
+    ['{dns: {upstreams: [1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4]}}', /at most 3/],
+    ['{dns: {timeout: 1}, log: {level: loud}}', /one of debug, info, warn, error/],
+    ['{dns: {domain: internal.}}', /without a trailing dot/],
+    ['7', /agent: must be a mapping, got 7/],
+  ]
+  for (const [agent, message] of cases) {
+    t.throws(() => configOf(t, agent), { code: 'CONFIG', message }, agent)
+  }
+  t.throws(() => loadConfig('/nonexistent/fairlead.yaml'), { code: 'FILE', message: /ENOENT/ })
+  t.throws(() => loadConfig(fileWith(t, '[')), { code: 'FILE' })
+  t.end()
+})
+
+t.test('a bad service is no reason to refuse the settings', (t) => {
+  t.ok(loadConfig(fileWith(t, 'version: 1\nservices: [{name: x}]\n')))
+  t.end()
+})
+
+t.test('resolv.conf', (t) => {
+  const text = `# nameserver 9.9.9.9
+nameserver 10.0.0.1
+  nameserver\tFD00::1 trailing
+nameserver fe80::1%eth0
+nameserver 10.0.0.1
+search example
+nameserver nonsense
+`
+  t.same(nameservers(text), ['10.0.0.1', 'fd00::1'])
+  t.same(nameservers(''), [])
+  t.end()
+})
+
+t.test('check tells all there is, across items and sections', (t) => {
+  const path = fileWith(
+    t,
+    `version: 1
+agent: {nod: x}
+networks: [{name: tiny, subnets: [10.0.0.0/30]}]
+services:
+  - {name: a, network: tiny}
+  - {name: b, network: tiny}
+  - {name: c, network: tiny}
+  - {name: d, network: tiny, ttl: x}
+  - {name: e, network: tiny, vip: 10.9.9.9}
+  - {name: f, network: tiny, vip: 10.9.9.9}
+`,
+  )
+  const result = checkFile(path)
+  t.equal(result.config, undefined)
+  t.same([...result.state.services.keys()], ['tiny/a', 'tiny/b', 'tiny/c', 'tiny/e'])
+  t.match(
+    result.problems.map(({ item, code }) => `${item} ${code}`),
+    ['agent CONFIG', 'service d VALUE', 'service f DUPLICATE', 'service tiny/c POOL_EXHAUSTED'],
+  )
+  t.match(checkFile('/nonexistent').problems, [{ code: 'FILE' }])
+  t.match(checkFile(fileWith(t, 'version: 9')).problems, [
+    { code: 'VALUE', place: /:1:10 version/ },
+  ])
+  t.end()
+})
+
+t.test("the reference's examples have no mistake", (t) => {
+  const blocks = [...readFileSync(reference, 'utf8').matchAll(/```yaml\n(.*?)```/gs)]
+  t.ok(blocks.length > 0)
+  for (const [, text = ''] of blocks) {
+    const { problems, config, state } = checkFile(fileWith(t, text))
+    t.same(problems, [])
+    t.ok(config)
+    t.ok(state.services.size > 0)
+  }
+  t.end()
+})
