@@ -122,16 +122,19 @@ export class DnsServer {
    * Answers by this state from the next query on; opens and closes listeners as it asks.
    * Resolves when each new listener was tried once; those that failed are tried again by themselves.
    */
-  apply(state: State): Promise<void> {
-    if (this.#closed) return Promise.resolve()
+  async apply(state: State): Promise<void> {
+    if (this.#closed) return
     this.#zone = this.#zoneOf(state)
     this.#wanted = this.#wantedBy(state)
     for (const [key, { responder }] of this.#held) {
       const still = this.#wanted.get(key)
       if (still !== undefined) responder.setZone(this.#zone, still.asker)
     }
-    this.#reconciled = this.#reconciled.then(() => this.#reconcile())
-    return this.#reconciled
+    const before = this.#reconciled
+    const reconciled = before.then(() => this.#reconcile())
+    // One state's failure is its caller's to hear of, and must not hold up the next.
+    this.#reconciled = reconciled.catch(() => undefined)
+    await reconciled
   }
 
   /** By the newest state, whichever call of `apply` set it. */
