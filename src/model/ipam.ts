@@ -85,76 +85,85 @@ function buildPools(
   services: readonly ServiceSpec[],
 ): Map<string, Pool> {
   const pools = new Map<string, Pool>()
+  const claimed = new Map<string, Set<string>>()
   for (const { network: name, autoVips } of services) {
     const network = networks.get(name)
-    if (network === undefined) continue
+    if (network === undefined || autoVips.length === 0) continue
+    const taken = claimed.get(name) ?? neverGiven(network)
+    claimed.set(name, taken)
     for (const of of autoVips) {
       const key = `${name}/${of}`
       if (pools.has(key)) continue
       const ranges = network.pools.map((text) => Cidr.parse(text)).filter((r) => r.family === of)
-      if (ranges.length > 0) pools.set(key, poolOf(network, ranges))
+      if (ranges.length > 0) pools.set(key, new Pool(ranges, taken))
     }
   }
   for (const { network, vips, backends } of services) {
-    for (const of of [4, 6] as const) {
-      const pool = pools.get(`${network}/${of}`)
-      if (pool === undefined) continue
-      for (const vip of vips) pool.exclude(vip)
-      for (const { address } of backends) pool.exclude(address)
-    }
+    const taken = claimed.get(network)
+    if (taken === undefined) continue
+    for (const vip of vips) taken.add(vip)
+    for (const { address } of backends) taken.add(address)
   }
   return pools
 }
 
-function poolOf(network: Network, ranges: readonly Cidr[]): Pool {
-  const pool = new Pool(ranges)
-  for (const address of network.reserved) pool.exclude(address)
+/** Reserved addresses, and those with a meaning of their own in a subnet. */
+function neverGiven(network: Network): Set<string> {
+  const never = new Set(network.reserved)
   for (const text of network.subnets) {
     const subnet = Cidr.parse(text)
-    if (subnet.family !== pool.family) continue
     const hostBits = (subnet.family === 4 ? 32 : 128) - subnet.prefix
     // RFC 3021 and RFC 6164: a range of one or two addresses has no network or anycast address.
     if (hostBits < 2) continue
-    pool.exclude(fromNumber(subnet.first, subnet.family))
-    if (subnet.family === 4) pool.exclude(fromNumber(subnet.last, subnet.family))
+    never.add(fromNumber(subnet.first, subnet.family))
+    if (subnet.family === 4) never.add(fromNumber(subnet.last, subnet.family))
   }
-  return pool
+  return never
 }
 
 /** Free addresses of some ranges of one family, as offsets into their concatenation. */
 class Pool {
-  readonly family: Family
+  private readonly family: Family
   private readonly ranges: readonly Cidr[]
   private readonly size: bigint
   /** Taken offset → some offset after it before which nothing is free (union-find). */
   private readonly skip = new Map<bigint, bigint>()
 
-  constructor(ranges: readonly Cidr[]) {
+  /**
+   * @param excluded addresses never given; they enter `skip` only when a search meets them, since
+   *                 there may be far more backends than VIPs
+   */
+  constructor(
+    ranges: readonly Cidr[],
+    private readonly excluded: ReadonlySet<string>,
+  ) {
     this.ranges = disjoint(ranges)
     this.family = this.ranges[0]?.family ?? 4
     this.size = this.ranges.reduce((sum, range) => sum + range.size, 0n)
   }
 
-  /** Marks the address; false when it is outside or taken. */
+  /** Marks the address; false when it is outside, excluded or taken. */
   take(address: string): boolean {
-    const offset = this.offsetOf(address)
+    const offset = this.excluded.has(address) ? undefined : this.offsetOf(address)
     if (offset === undefined || this.skip.has(offset)) return false
     this.skip.set(offset, offset + 1n)
     return true
   }
 
-  exclude(address: string): void {
-    if (family(address) === this.family) this.take(address)
-  }
-
   /** Takes the first free address from the key's own place on, around the end. */
   place(key: string): string | undefined {
-    if (BigInt(this.skip.size) >= this.size) return undefined
-    const start = placeOf(key) % this.size
-    const found = this.nextFree(start)
-    const offset = found < this.size ? found : this.nextFree(0n)
-    this.skip.set(offset, offset + 1n)
-    return this.addressAt(offset)
+    return (
+      this.placeBetween(placeOf(key) % this.size, this.size) ?? this.placeBetween(0n, this.size)
+    )
+  }
+
+  private placeBetween(from: bigint, to: bigint): string | undefined {
+    for (let at = this.nextFree(from); at < to; at = this.nextFree(at)) {
+      this.skip.set(at, at + 1n)
+      const address = this.addressAt(at)
+      if (!this.excluded.has(address)) return address
+    }
+    return undefined
   }
 
   private nextFree(from: bigint): bigint {

@@ -158,10 +158,9 @@ function misfit(spec: ServiceSpec, networks: ReadonlyMap<string, Network>): Obje
   if (network === undefined) {
     return { code: 'REFERENCE', reason: `there is no network ${spec.network}` }
   }
-  const families = new Set(network.subnets.map(family))
-  const stray = [...spec.vips, ...spec.backends.map(({ address }) => address)].find(
-    (address) => !families.has(family(address)),
-  )
+  const families = network.subnets.map(family)
+  const outside = (address: string): boolean => !families.includes(family(address))
+  const stray = spec.vips.find(outside) ?? spec.backends.find((b) => outside(b.address))?.address
   if (stray !== undefined) {
     return {
       code: 'REFERENCE',
