@@ -259,7 +259,7 @@ static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int 
 		forget_from(cookie, &to);
 		return PROCEED;
 	}
-	reason = backend_kept(cookie, &match, &to, &backend_id, &backend);
+	reason = backend_kept(cookie, peer_of(ctx), &match, &to, &backend_id, &backend);
 	if (reason || !backend)
 		return refuse(reason);
 	remember_from(cookie, &match, &to, backend_id, backend);

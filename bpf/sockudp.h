@@ -105,8 +105,12 @@ static __always_inline enum drop_reason choose_unshared(__u64 cookie, const stru
 /*
  * backend_kept() - the backend that the socket has for this VIP and port, choosing
  * one if it has none or it is gone.
+ * @peer: what the socket connected to last, or NULL. A socket that connected to this
+ *        VIP stays with that backend: an IPv6 socket hears nobody else even after
+ *        connect(AF_UNSPEC), for the kernel keeps the peer's address as a filter.
  */
-static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct match *match,
+static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct sock_peer *peer,
+						     const struct match *match,
 						     const struct endpoint *to, __u32 *id,
 						     struct backend **backend)
 {
@@ -123,12 +127,19 @@ static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct 
 		if (*backend)
 			return DROP_NONE;
 	}
-	reason = choose_unshared(cookie, match, to, id, backend);
-	if (reason || !*backend)
-		return reason;
-	if (kept)
-		count_event(EVENT_RESELECT, PATH_SOCK);
-	count_connection(*id, PATH_SOCK);
+	if (peer && peer->network == match->network && peer->vip_port == to->port &&
+	    same_addr(peer->vip, to->addr)) {
+		*id = peer->backend;
+		*backend = backend_alive(peer->backend, match->service, peer->incarnation);
+	}
+	if (!*backend) {
+		reason = choose_unshared(cookie, match, to, id, backend);
+		if (reason || !*backend)
+			return reason;
+		if (kept)
+			count_event(EVENT_RESELECT, PATH_SOCK);
+		count_connection(*id, PATH_SOCK);
+	}
 	value.network = match->network;
 	value.service = match->service;
 	value.backend = *id;

@@ -36,7 +36,7 @@ export interface SockService {
   readonly vips: readonly string[]
   /** Every port that has no row of its own. */
   readonly anyPort?: boolean
-  readonly ports?: readonly [Protocol, port: number, targetPort: number][]
+  readonly ports?: readonly (readonly [Protocol, port: number, targetPort: number])[]
   readonly algorithm?: Algorithm
   /** Ids of backends that `backend` made; an id's slots are as many as it is named. */
   readonly backends: readonly number[]
@@ -104,6 +104,7 @@ export class SockPath {
     })
   }
 
+  /** Writes its VIPs, ports and ring; the ring starts at its first slot. */
   service(spec: SockService): void {
     for (const vip of spec.vips) {
       this.put('vips', spec.network, vip, {}, spec.anyPort ? [1 | 2, spec.id] : [1, 0])
@@ -120,6 +121,7 @@ export class SockPath {
         ...four.map((id, at) => [base + at, id] as const),
         ...six.map((id, at) => [base + RING_SIZE + at, id] as const),
       ])
+    this.object.map('cursors').set(spec.id, { placed4: 0n, placed6: 0n })
     this.object.map('services').set(spec.id, {
       ring4: base,
       slots4: four.length,

@@ -128,9 +128,9 @@ out([failure(socket.socket(globals()[family], SOCK_STREAM).connect, (vip, port))
 await t.test(
   'a service whose row is missing, or whose ring names no backend, refuses',
   async (t) => {
-    path.service({ id: 9, network: NETWORK, vips: ['10.60.0.9'], backends: [] })
+    path.service({ id: 9, network: NETWORK, vips: ['10.60.0.9'], anyPort: true, backends: [] })
     path.object.map('services').delete(9)
-    path.service({ id: 10, network: NETWORK, vips: ['10.60.0.10'], backends: [1] })
+    path.service({ id: 10, network: NETWORK, vips: ['10.60.0.10'], anyPort: true, backends: [1] })
     const failures = await scene.python<Failure[]>(`
 out([failure(socket.socket().connect, (vip, 8080)) for vip in ('10.60.0.9', '10.60.0.10')])`)
     t.strictSame(
