@@ -10,25 +10,10 @@ import {
   addressRow,
   mergeVips,
   type BackendPlan,
-  type Fields,
   type PortPlan,
   type VipPlan,
 } from './rows.js'
 import { NO_SLOTS, type SlotRange } from './slots.js'
-
-interface BackendRow extends Fields {
-  addr: number[]
-  service: number
-  flags: number
-}
-
-interface ServiceRow extends Fields {
-  ring4: number
-  slots4: number
-  ring6: number
-  slots6: number
-  algorithm: number
-}
 
 /** What the rows tell of one service. */
 interface Draft {
@@ -43,7 +28,7 @@ interface Draft {
 export function adoptPinned(installer: Installer): void {
   const drafts = adoptNames(installer)
   const { tables, ids, constants } = installer
-  for (const [id, { addr, service, flags }] of tables.backends.entries<BackendRow>()) {
+  for (const [id, { addr, service, flags }] of tables.backends.entries()) {
     const draft = drafts.get(service)
     const address = fromWords(addr)
     if (draft === undefined || !ids.backends.adopt(backendKey(service, address), id)) continue
@@ -63,8 +48,8 @@ function adoptNames({ tables, ids, constants }: Installer): Map<number, Draft> {
   const { names } = tables
   const drafts = new Map<number, Draft>()
   const found = names.keys().map((key) => ({
-    ...names.decodeKey<{ kind: number; id: number }>(key),
-    text: names.get<{ text: string }>(key)?.text ?? '',
+    ...names.decodeKey(key),
+    text: names.get(key)?.text ?? '',
   }))
   for (const { kind, id, text } of found)
     if (kind === constants.name.network) ids.networks.adopt(text, id)
@@ -80,8 +65,8 @@ function adoptNames({ tables, ids, constants }: Installer): Map<number, Draft> {
 function adoptPorts(installer: Installer, drafts: Map<number, Draft>, family: Family): void {
   const { table } = installer.ports[family]
   for (const row of table.keys()) {
-    const key = table.decodeKey<{ network: number; addr: number | number[] }>(row)
-    const value = table.get<{ service: number }>(row)
+    const key = table.decodeKey(row)
+    const value = table.get(row)
     const draft = drafts.get(value?.service ?? 0)
     if (value === undefined || draft?.network !== key.network) continue
     draft.ports.push({ family, key, value })
@@ -96,8 +81,8 @@ function adoptAnyPortVips(installer: Installer, drafts: Map<number, Draft>, fami
   const { table } = installer.vips[family]
   const { balanced, anyPort } = installer.constants.vip
   for (const row of table.keys()) {
-    const key = table.decodeKey<{ network: number }>(row)
-    const service = table.get<{ service: number }>(row)?.service ?? 0
+    const key = table.decodeKey(row)
+    const service = table.get(row)?.service ?? 0
     const draft = drafts.get(service)
     if (draft?.network !== key.network) continue
     addVip(installer, draft, { family, key, flags: balanced | anyPort, service })
@@ -116,7 +101,7 @@ function addVip({ vips }: Installer, draft: Draft, plan: VipPlan): void {
 /** A ring that overlaps another's, or leaves the map, is not kept: the first cycle writes anew. */
 function adoptService(installer: Installer, draft: Draft): void {
   const { tables, slots } = installer
-  const row = tables.services.get<ServiceRow>(tables.services.keyOf(draft.id))
+  const row = tables.services.get(tables.services.keyOf(draft.id))
   const take = (start: number, length: number): SlotRange => {
     const range = { start, length }
     if (length === 0 || !slots.adopt(range)) return NO_SLOTS
@@ -152,7 +137,7 @@ export function deleteOrphans(installer: Installer): void {
     for (const row of claimed.table.keys()) if (!claimed.isClaimed(row)) claimed.table.delete(row)
   }
   for (const row of tables.services.keys())
-    if (ids.services.keyOf(tables.services.decodeKey<number>(row)) === undefined)
+    if (ids.services.keyOf(tables.services.decodeKey(row)) === undefined)
       tables.services.delete(row)
   for (const [id] of tables.backends.entries()) {
     if (ids.backends.keyOf(id) !== undefined) continue
@@ -160,7 +145,7 @@ export function deleteOrphans(installer: Installer): void {
     retirement.clearBackend(id)
   }
   for (const row of tables.names.keys()) {
-    const { kind, id } = tables.names.decodeKey<{ kind: number; id: number }>(row)
+    const { kind, id } = tables.names.decodeKey(row)
     const known = kind === constants.name.network ? ids.networks : ids.services
     if (known.keyOf(id) === undefined) tables.names.delete(row)
   }

@@ -7,11 +7,12 @@ import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Network, Problem, State } from '../model/types.js'
 import { CgroupAttachment } from './cgroup.js'
-import { removeFilterNote, removeLink } from './links.js'
+import { removeFilter, removeLink } from './links.js'
 import { NetworkAttachment } from './network.js'
-import { namesIn, parseTcName } from './pins.js'
+import { namesIn, parseTcPin } from './pins.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { loadSock, loadTc, type ProgramSettings } from './programs.js'
+import { reasonOf } from './reason.js'
 import type { SocketScopes } from './reconciler.js'
 
 export interface AttachmentsOptions {
@@ -175,13 +176,13 @@ export class Attachments {
     const { pins } = this.#options.maps
     const known = new Set([...this.#networks.values()].map(({ id }) => id))
     for (const name of namesIn(pins.links)) {
-      const pin = parseTcName(name)
+      const pin = parseTcPin(name)
       if (pin !== undefined && !known.has(pin.networkId)) await removeLink(`${pins.links}/${name}`)
     }
     for (const name of namesIn(pins.filters)) {
-      const pin = parseTcName(name)
+      const pin = parseTcPin(name)
       if (pin !== undefined && !known.has(pin.networkId))
-        await removeFilterNote(`${pins.filters}/${name}`)
+        await removeFilter(`${pins.filters}/${name}`)
     }
     for (const name of namesIn(pins.tails))
       if (!known.has(Number(name.split('_')[0]))) rmSync(`${pins.tails}/${name}`)
@@ -191,7 +192,7 @@ export class Attachments {
     const before = this.#problems.get(item)?.reason
     if (error === undefined) this.#problems.delete(item)
     else {
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       const code = error instanceof FairleadError ? error.code : 'HOST'
       this.#problems.set(item, { source: 'dataplane', item, code, reason })
     }

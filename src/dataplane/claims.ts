@@ -5,12 +5,12 @@
 import type { Value } from 'libbpf-ts'
 import type { HashTable } from './tables.js'
 
-export class ClaimedTable<Part> {
+export class ClaimedTable<Part, K extends Value, V extends Value> {
   readonly #claims = new Map<string, Map<string, Part>>()
   readonly #dropped = new Set<string>()
 
   constructor(
-    readonly table: HashTable,
+    readonly table: HashTable<K, V>,
     readonly merge: (parts: Part[]) => Value,
   ) {}
 

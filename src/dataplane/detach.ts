@@ -1,6 +1,6 @@
 /** Takes everything out of the kernel that was pinned below a path. */
 import { existsSync, rmdirSync, rmSync } from 'node:fs'
-import { removeFilterNote, removeLink } from './links.js'
+import { removeFilter, removeLink } from './links.js'
 import { namesIn, Pins } from './pins.js'
 
 export interface Detached {
@@ -11,8 +11,6 @@ export interface Detached {
 
 /**
  * No agent may be using the path. What is gone already is passed over.
- *
- * @throws FairleadError HOST when a filter cannot be removed; links and maps are gone by then
  */
 export async function detach(pinPath: string): Promise<Detached> {
   const pins = new Pins(pinPath)
@@ -22,7 +20,7 @@ export async function detach(pinPath: string): Promise<Detached> {
   const maps = namesIn(pins.maps)
   for (const name of maps) rmSync(`${pins.maps}/${name}`)
   for (const name of namesIn(pins.filters))
-    links += await removeFilterNote(`${pins.filters}/${name}`)
+    if (await removeFilter(`${pins.filters}/${name}`)) links++
   for (const directory of [pins.links, pins.tails, pins.maps, pins.filters, pins.root])
     if (existsSync(directory)) rmdirSync(directory)
   return { links, maps: maps.length }

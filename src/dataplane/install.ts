@@ -23,15 +23,59 @@ import {
 import type { SlotAllocator, SlotRange } from './slots.js'
 import type { ArrayTable, HashTable, SlotTable } from './tables.js'
 
+/** The rows that are read back, by the field names of bpf/maps.h. */
+export interface AddressKey extends Fields {
+  network: number
+  addr: number | number[]
+}
+
+export interface VipRow extends Fields {
+  flags: number
+  service: number
+}
+
+export interface PortRow extends Fields {
+  service: number
+}
+
+export interface ServiceRow extends Fields {
+  ring4: number
+  slots4: number
+  ring6: number
+  slots6: number
+  algorithm: number
+}
+
+export interface BackendRow extends Fields {
+  addr: number[]
+  service: number
+  incarnation: number
+  flags: number
+}
+
+export interface NameKey extends Fields {
+  kind: number
+  id: number
+}
+
+export interface NameRow extends Fields {
+  text: string
+}
+
+export interface LayoutRow extends Fields {
+  version: number
+  incarnation: number
+}
+
 export interface Tables {
-  readonly vips: Readonly<Record<Family, HashTable>>
-  readonly ports: Readonly<Record<Family, HashTable>>
-  readonly services: HashTable
+  readonly vips: Readonly<Record<Family, HashTable<AddressKey, VipRow>>>
+  readonly ports: Readonly<Record<Family, HashTable<AddressKey, PortRow>>>
+  readonly services: HashTable<number, ServiceRow>
   readonly slots: SlotTable
-  readonly backends: ArrayTable
-  readonly netnses: HashTable
-  readonly names: HashTable
-  readonly layout: ArrayTable
+  readonly backends: ArrayTable<BackendRow>
+  readonly netnses: HashTable<bigint>
+  readonly names: HashTable<NameKey, NameRow>
+  readonly layout: ArrayTable<LayoutRow>
 }
 
 export interface AllIds {
@@ -59,19 +103,12 @@ export interface Installed {
   readonly range6: SlotRange
 }
 
-interface BackendRecord extends Fields {
-  addr: number[]
-  service: number
-  incarnation: number
-  flags: number
-}
-
 type VipPart = Pick<VipPlan, 'flags' | 'service'>
 type Undo = (() => void)[]
 
 export class Installer {
-  readonly vips: Readonly<Record<Family, ClaimedTable<VipPart>>>
-  readonly ports: Readonly<Record<Family, ClaimedTable<Fields>>>
+  readonly vips: Readonly<Record<Family, ClaimedTable<VipPart, AddressKey, VipRow>>>
+  readonly ports: Readonly<Record<Family, ClaimedTable<Fields, AddressKey, PortRow>>>
   readonly installed = new Map<string, Installed>()
   /** Backends whose flows were ended because they are down; ids. */
   readonly #down = new Set<number>()
@@ -87,10 +124,15 @@ export class Installer {
     readonly constants: Constants,
     readonly adopted: boolean,
   ) {
-    const vips = (table: HashTable) => new ClaimedTable<VipPart>(table, mergeVips)
-    const ports = (table: HashTable) => new ClaimedTable<Fields>(table, lowestService)
-    this.vips = { 4: vips(tables.vips[4]), 6: vips(tables.vips[6]) }
-    this.ports = { 4: ports(tables.ports[4]), 6: ports(tables.ports[6]) }
+    const { vips, ports } = tables
+    this.vips = {
+      4: new ClaimedTable(vips[4], mergeVips),
+      6: new ClaimedTable(vips[6], mergeVips),
+    }
+    this.ports = {
+      4: new ClaimedTable(ports[4], lowestService),
+      6: new ClaimedTable(ports[6], lowestService),
+    }
   }
 
   /** True when the kernel holds exactly this; nothing has to be written. */
@@ -230,7 +272,7 @@ export class Installer {
     )
     let incarnation = this.#reserveIncarnations(renewed.length)
     for (const backend of plan.backends) {
-      const before = backends.get<BackendRecord>(backend.id)
+      const before = backends.get(backend.id)
       const wasDown = this.#down.has(backend.id)
       const renew = before === undefined || (backend.down && !wasDown)
       backends.put(backend.id, {
@@ -250,7 +292,7 @@ export class Installer {
 
   /** Written before the rows that use them: an agent that dies between hands none out twice. */
   #reserveIncarnations(count: number): number {
-    const last = this.tables.layout.get<{ version: number; incarnation: number }>(0)
+    const last = this.tables.layout.get(0)
     const from = last?.incarnation ?? 0
     if (count > 0)
       this.tables.layout.put(0, { version: LAYOUT_VERSION, incarnation: (from + count) >>> 0 })
@@ -280,7 +322,7 @@ export class Installer {
   #writeService(plan: ServicePlan, range4: SlotRange, range6: SlotRange, undo: Undo): void {
     const { services } = this.tables
     const row = services.keyOf(plan.id)
-    const before = services.get<Fields>(row)
+    const before = services.get(row)
     services.put(row, {
       ring4: range4.start,
       slots4: range4.length,
@@ -327,7 +369,7 @@ export class Installer {
 
   /** Keys of both families differ in length, so one map can hold them. */
   #rowsOf(
-    tables: Readonly<Record<Family, { readonly table: HashTable }>>,
+    tables: Readonly<Record<Family, { readonly table: Pick<HashTable, 'keyOf'> }>>,
     plans: readonly (PortPlan | VipPlan)[],
   ): Map<string, Family> {
     return new Map(plans.map(({ family, key }) => [tables[family].table.keyOf(key), family]))

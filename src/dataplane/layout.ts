@@ -5,25 +5,11 @@
 import type { TypeTable, Value } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import type { Algorithm } from '../model/types.js'
+import { reasonOf } from './reason.js'
 import type { Words } from './rows.js'
 
 /** LAYOUT_VERSION of bpf/maps.h: a macro, which BTF does not carry. */
 export const LAYOUT_VERSION = 1
-
-/** Key and value of the maps whose rows the agent makes sense of. */
-export const MAP_RECORDS = {
-  vips4: { key: 'vip4_key', value: 'vip' },
-  vips6: { key: 'vip6_key', value: 'vip' },
-  ports4: { key: 'port4_key', value: 'port' },
-  ports6: { key: 'port6_key', value: 'port' },
-  services: { key: undefined, value: 'service' },
-  backends: { key: undefined, value: 'backend' },
-  netnses: { key: undefined, value: 'netns' },
-  names: { key: 'name_key', value: 'name' },
-  layout: { key: undefined, value: 'layout' },
-  counters: { key: undefined, value: 'counters' },
-  retired: { key: undefined, value: 'counters' },
-} as const
 
 /** One value of every record with each field at the greatest its type must hold. */
 const U32 = 0xffff_ffff
@@ -64,8 +50,9 @@ export function checkRecords(types: TypeTable): void {
       const bytes = new Uint8Array(codec.size)
       codec.encode(sample, bytes)
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause)
-      throw new FairleadError('LAYOUT', `record ${name} of the BPF programs: ${why}`, { cause })
+      throw new FairleadError('LAYOUT', `record ${name} of the BPF programs: ${reasonOf(cause)}`, {
+        cause,
+      })
     }
   }
 }

@@ -2,12 +2,8 @@
 import { existsSync, rmdirSync, rmSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Link } from 'libbpf-ts'
-import { listLinks } from '../host/links.js'
 import { namespaceInode } from '../host/namespaces.js'
-import { run } from '../host/run.js'
-import { parseTcName, type TcPin } from './pins.js'
-
-const FILTER_PROGRAMS = ['from_container', 'to_container']
+import { parseFilterNote, type FilterNote } from './pins.js'
 
 /** Detaches a pinned link and removes its pin; nothing happens when there is none. */
 export async function removeLink(pin: string): Promise<boolean> {
@@ -24,36 +20,20 @@ export async function removeLink(pin: string): Promise<boolean> {
   return true
 }
 
-/** The filters that a note in bpffs tells of, and the note; returns how many filters there were. */
-export async function removeFilterNote(note: string): Promise<number> {
-  const pin = parseTcName(basename(note))
-  const removed = pin === undefined ? 0 : await removeFilters(pin, pin.namespace || undefined)
-  rmdirSync(note)
-  return removed
+/** The filter that a note tells of, if it is there still. */
+export async function openFilter(note: FilterNote): Promise<Link | undefined> {
+  const { inode, ifindex, direction, handle, priority, namespace } = note
+  if ((await namespaceInode(namespace)) !== inode) return undefined
+  const place = { interface: ifindex, direction, handle, priority, netns: namespace }
+  return Link.openClsact(place).catch(() => undefined)
 }
 
-interface TcFilter {
-  readonly pref?: number
-  readonly options?: { readonly bpf_name?: string; readonly handle?: string }
-}
-
-/** clsact filters of our programs on one interface, if that is still the one that was noted. */
-async function removeFilters(
-  { inode, ifindex, direction }: TcPin,
-  namespace: string | undefined,
-): Promise<number> {
-  if ((await namespaceInode(namespace)) !== inode) return 0
-  const link = (await listLinks(namespace)).find((found) => found.ifindex === ifindex)
-  if (link === undefined) return 0
-  const args = ['filter', 'show', 'dev', link.name, direction]
-  const found = JSON.parse((await run(namespace, 'tc', ['-j', ...args])) || '[]') as TcFilter[]
-  let removed = 0
-  for (const { pref, options } of found) {
-    const ours = FILTER_PROGRAMS.some((name) => options?.bpf_name?.startsWith(name))
-    if (!ours || pref === undefined || options?.handle === undefined) continue
-    const which = ['pref', String(pref), 'handle', options.handle, 'bpf']
-    await run(namespace, 'tc', ['filter', 'del', 'dev', link.name, direction, ...which])
-    removed++
-  }
-  return removed
+/** Removes a clsact filter and its note in bpffs; false when the filter had gone. */
+export async function removeFilter(path: string): Promise<boolean> {
+  const note = parseFilterNote(basename(path))
+  const filter = note && (await openFilter(note))
+  await filter?.detach().catch(() => undefined)
+  filter?.close()
+  rmdirSync(path)
+  return filter !== undefined
 }

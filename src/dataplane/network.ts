@@ -9,8 +9,16 @@ import { LinkWatcher, type HostLink, type LinkView } from '../host/links.js'
 import type { Log } from '../host/log.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment } from '../model/types.js'
-import { removeFilterNote, removeLink } from './links.js'
-import { namesIn, parseTcName, type Direction, type Pins } from './pins.js'
+import { openFilter, removeFilter, removeLink } from './links.js'
+import {
+  namesIn,
+  parseFilterNote,
+  parseTcPin,
+  samePin,
+  type Direction,
+  type Pins,
+  type TcPin,
+} from './pins.js'
 import type { BridgePort } from './programs.js'
 
 const PROGRAMS: readonly (readonly [Direction, string])[] = [
@@ -222,32 +230,50 @@ export class NetworkAttachment {
     direction: Direction,
     programName: string,
   ): Promise<Hold> {
-    const { namespace } = this.attachment
     const pin = { networkId: this.id, inode: view.inode, ifindex: port.ifindex, direction }
-    const place = this.#context.pins.tcLink(pin)
     const program = this.#instance?.object.program(programName)
     if (program === undefined) throw new Error(`${this.name} has no programs loaded`)
     const hold = { direction, program: programName, interface: port }
-    const pinned = existsSync(place) ? Link.openPinned(place) : undefined
-    if (pinned !== undefined) {
-      if (pinned.info().ifindex === port.ifindex) {
-        await pinned.update(program)
-        return { ...hold, link: pinned, place }
-      }
-      pinned.close()
-      rmSync(place)
+    const found = (await this.#openPinned(pin)) ?? (await this.#openFilter(pin))
+    if (found !== undefined) {
+      await found.link.update(program)
+      return { ...hold, ...found }
     }
-    const note = this.#context.pins.filter(pin, namespace)
-    // An earlier agent's filter would translate first, and ours what it made of the packet.
-    if (existsSync(note)) await removeFilterNote(note)
-    const where = namespace === undefined ? {} : { netns: namespace }
-    const link = await program.attachTcx({ interface: port.ifindex, direction, ...where })
+    const { namespace } = this.attachment
+    const link = await program.attachTcx({ interface: port.ifindex, direction, netns: namespace })
     if (link.hook !== 'clsact') {
+      const place = this.#context.pins.tcLink(pin)
       link.pin(place)
       return { ...hold, link, place }
     }
-    mkdirSync(note, { recursive: true })
-    return { ...hold, link, place: note }
+    const { handle = 0, priority = 0 } = link.info()
+    const note = { ...pin, handle, priority, ...(namespace !== undefined && { namespace }) }
+    const place = this.#context.pins.filter(note)
+    mkdirSync(place, { recursive: true })
+    return { ...hold, link, place }
+  }
+
+  /** An earlier agent's link; one whose interface has gone is removed. */
+  async #openPinned(pin: TcPin): Promise<Pick<Hold, 'link' | 'place'> | undefined> {
+    const place = this.#context.pins.tcLink(pin)
+    if (!existsSync(place)) return undefined
+    const link = Link.openPinned(place)
+    if (link.info().ifindex === pin.ifindex) return { link, place }
+    link.close()
+    await removeLink(place)
+    return undefined
+  }
+
+  async #openFilter(pin: TcPin): Promise<Pick<Hold, 'link' | 'place'> | undefined> {
+    const { filters } = this.#context.pins
+    for (const name of namesIn(filters)) {
+      const note = parseFilterNote(name)
+      if (note === undefined || !samePin(note, pin)) continue
+      const link = await openFilter(note)
+      if (link !== undefined) return { link, place: `${filters}/${name}` }
+      rmSync(`${filters}/${name}`, { recursive: true })
+    }
+    return undefined
   }
 
   async #drop(key: string, hold: Hold): Promise<void> {
@@ -262,11 +288,11 @@ export class NetworkAttachment {
     const { pins } = this.#context
     for (const name of namesIn(pins.links)) {
       const place = `${pins.links}/${name}`
-      if (parseTcName(name)?.networkId === this.id && !kept?.has(place)) await removeLink(place)
+      if (parseTcPin(name)?.networkId === this.id && !kept?.has(place)) await removeLink(place)
     }
     for (const name of namesIn(pins.filters)) {
       const note = `${pins.filters}/${name}`
-      if (parseTcName(name)?.networkId === this.id && !kept?.has(note)) await removeFilterNote(note)
+      if (parseTcPin(name)?.networkId === this.id && !kept?.has(note)) await removeFilter(note)
     }
   }
 

@@ -9,17 +9,21 @@ import { SlotAllocator } from './slots.js'
 import { ArrayTable, HashTable, SlotTable } from './tables.js'
 
 export function openInstaller(maps: PinnedMaps): Installer {
-  const hash = (name: string) => new HashTable(name, maps.get(name))
-  const array = (name: string) => new ArrayTable(name, maps.get(name))
   const tables: Tables = {
-    vips: { 4: hash('vips4'), 6: hash('vips6') },
-    ports: { 4: hash('ports4'), 6: hash('ports6') },
-    services: hash('services'),
+    vips: {
+      4: new HashTable('vips4', maps.get('vips4')),
+      6: new HashTable('vips6', maps.get('vips6')),
+    },
+    ports: {
+      4: new HashTable('ports4', maps.get('ports4')),
+      6: new HashTable('ports6', maps.get('ports6')),
+    },
+    services: new HashTable('services', maps.get('services')),
     slots: new SlotTable('slots', maps.get('slots')),
-    backends: array('backends'),
-    netnses: hash('netnses'),
-    names: hash('names'),
-    layout: array('layout'),
+    backends: new ArrayTable('backends', maps.get('backends')),
+    netnses: new HashTable('netnses', maps.get('netnses')),
+    names: new HashTable('names', maps.get('names')),
+    layout: new ArrayTable('layout', maps.get('layout')),
   }
   if (maps.adopted) for (const table of tablesInOrder(tables)) table.load()
   const ids = {

@@ -3,16 +3,10 @@
  * everybody after.
  */
 import { rmSync } from 'node:fs'
-import { BpfMap, BpfObject } from 'libbpf-ts'
+import { BpfError, BpfMap, BpfObject } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import type { Log } from '../host/log.js'
-import {
-  checkRecords,
-  LAYOUT_VERSION,
-  MAP_RECORDS,
-  readConstants,
-  type Constants,
-} from './layout.js'
+import { checkRecords, LAYOUT_VERSION, readConstants, type Constants } from './layout.js'
 import { namesIn, type Pins } from './pins.js'
 import type { KernelMap } from './tables.js'
 
@@ -64,7 +58,7 @@ export class PinnedMaps {
     const maps = new PinnedMaps(pins, constants, sizes, found.includes('layout'))
     try {
       for (const name of found) maps.#maps.set(name, BpfMap.openPinned(pins.map(name)))
-      maps.#checkPinned(object, log)
+      maps.#checkPinned(log)
       for (const name of object.programs.keys()) object.autoload(name, false)
       maps.share(object)
       object.load()
@@ -94,7 +88,7 @@ export class PinnedMaps {
       if (!isShared(name)) continue
       const pinned = this.#maps.get(name)
       const size = this.sizes.get(name)
-      if (pinned !== undefined) object.reuse(name, pinned)
+      if (pinned !== undefined) this.#reuse(object, name, pinned)
       else if (size !== undefined) object.resize(name, size)
     }
   }
@@ -112,7 +106,17 @@ export class PinnedMaps {
     for (const map of this.#maps.values()) map.close()
   }
 
-  #checkPinned(object: BpfObject, log: Log): void {
+  #reuse(object: BpfObject, name: string, pinned: KernelMap): void {
+    try {
+      if (object.map(name).maxEntries !== pinned.maxEntries) object.resize(name, pinned.maxEntries)
+      object.reuse(name, pinned)
+    } catch (cause) {
+      if (!(cause instanceof BpfError) || cause.code !== 'EINVAL') throw cause
+      throw this.#otherLayout(`map ${name} differs (${cause.log ?? cause.message})`, cause)
+    }
+  }
+
+  #checkPinned(log: Log): void {
     const layout = this.#maps.get('layout')
     if (layout === undefined) {
       // An agent died before its maps were complete; nothing can depend on them.
@@ -126,15 +130,6 @@ export class PinnedMaps {
     const { version } = (layout.get(0) ?? {}) as { version?: unknown }
     if (version !== LAYOUT_VERSION && version !== 0)
       throw this.#otherLayout(`their layout is version ${String(version)}, not ${LAYOUT_VERSION}`)
-    for (const [name, { key, value }] of Object.entries(MAP_RECORDS)) {
-      const map = this.#maps.get(name)
-      if (map === undefined) continue
-      const differs =
-        (key !== undefined && map.keySize !== object.types.struct(key).size) ||
-        map.valueSize !== object.types.struct(value).size ||
-        map.valueCodec.describe() !== object.types.struct(value).describe()
-      if (differs) throw this.#otherLayout(`map ${name} has other records`)
-    }
     for (const [name, size] of this.sizes) {
       const entries = this.#maps.get(name)?.maxEntries
       if (entries !== undefined && entries !== size)
@@ -142,11 +137,12 @@ export class PinnedMaps {
     }
   }
 
-  #otherLayout(why: string): FairleadError {
+  #otherLayout(why: string, cause?: unknown): FairleadError {
     return new FairleadError(
       'LAYOUT',
       `the maps pinned under ${this.pins.maps} were made by another version: ${why}. ` +
         'Remove them with "fairlead detach", which ends the flows they hold, and start again',
+      { cause },
     )
   }
 }

@@ -12,6 +12,14 @@ export interface TcPin {
   readonly direction: Direction
 }
 
+/** What finds a clsact filter again. */
+export interface FilterNote extends TcPin {
+  readonly handle: number
+  readonly priority: number
+  /** Path of its namespace; absent: the agent's own. */
+  readonly namespace?: string
+}
+
 export class Pins {
   constructor(readonly root: string) {}
 
@@ -54,8 +62,10 @@ export class Pins {
     return `${this.tails}/${networkId}_${generation}_${map}`
   }
 
-  filter(pin: TcPin, namespace: string | undefined): string {
-    return `${this.filters}/${tcName(pin)}_${Buffer.from(namespace ?? '').toString('hex')}`
+  filter(note: FilterNote): string {
+    const { handle, priority, namespace } = note
+    const place = Buffer.from(namespace ?? '').toString('hex')
+    return `${this.filters}/${tcName(note)}_${handle}_${priority}_${place}`
   }
 }
 
@@ -63,17 +73,36 @@ function tcName({ networkId, inode, ifindex, direction }: TcPin): string {
   return `tc_${networkId}_${inode}_${ifindex}_${direction}`
 }
 
-/** The reverse of tcLink() and, with its namespace, of filter(); undefined for other names. */
-export function parseTcName(name: string): (TcPin & { readonly namespace: string }) | undefined {
-  const match = /^tc_(\d+)_(\d+)_(\d+)_(ingress|egress)(?:_([0-9a-f]*))?$/.exec(name)
+const TC_PIN = /^tc_(\d+)_(\d+)_(\d+)_(ingress|egress)(?:_(\d+)_(\d+)_([0-9a-f]*))?$/
+
+/** The reverse of tcLink(), also for the beginning of a filter's name; undefined for others. */
+export function parseTcPin(name: string): TcPin | undefined {
+  const match = TC_PIN.exec(name)
   if (match === null) return undefined
   return {
     networkId: Number(match[1]),
     inode: Number(match[2]),
     ifindex: Number(match[3]),
     direction: match[4] === 'ingress' ? 'ingress' : 'egress',
-    namespace: Buffer.from(match[5] ?? '', 'hex').toString(),
   }
+}
+
+/** The reverse of filter(). */
+export function parseFilterNote(name: string): FilterNote | undefined {
+  const pin = parseTcPin(name)
+  const [handle, priority, place] = TC_PIN.exec(name)?.slice(5) ?? []
+  if (pin === undefined || handle === undefined || place === undefined) return undefined
+  const namespace = Buffer.from(place, 'hex').toString()
+  return {
+    ...pin,
+    handle: Number(handle),
+    priority: Number(priority),
+    ...(namespace !== '' && { namespace }),
+  }
+}
+
+export function samePin(a: TcPin, b: TcPin): boolean {
+  return tcName(a) === tcName(b)
 }
 
 /** Names in a directory; none if there is no such directory. */

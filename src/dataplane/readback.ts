@@ -164,7 +164,7 @@ function* readRange(
   let cursor: Uint8Array | undefined
   if (first > 0) {
     // An array's batch goes on after the index it is given.
-    cursor = new Uint8Array(keySize)
+    cursor = new Uint8Array(Math.max(keySize, 8))
     keyCodec.encode(first - 1, cursor)
   }
   let index = first

@@ -10,6 +10,7 @@ import type { ReconcileStats } from '../model/readback.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
 import type { Installer, Tables } from './install.js'
+import { reasonOf } from './reason.js'
 import { hasRows } from './rows.js'
 import type { Sweepable } from './tables.js'
 
@@ -138,7 +139,7 @@ export class Reconciler {
       this.#backoffMs = MIN_BACKOFF_MS
     } else {
       stats.failures++
-      this.#lastError = refused instanceof Error ? refused.message : String(refused)
+      this.#lastError = reasonOf(refused)
     }
     if (error === undefined) {
       stats.revision = state.revision
@@ -253,7 +254,7 @@ export class Reconciler {
 
   #writeScope(key: string, networks: readonly number[]): void {
     const { netnses } = this.#installer.tables
-    const item = `netns ${netnses.decodeKey<bigint>(key)}`
+    const item = `netns ${netnses.decodeKey(key)}`
     const slots = this.#networksPerNetns
     try {
       const padded = Array.from({ length: slots }, (_, i) => networks[i] ?? 0)
@@ -321,6 +322,5 @@ function takeNetwork({ ids, tables, constants }: Installer, name: Network['name'
 /** Refusals by code; what has none came from the kernel or a codec. */
 function problem(item: string, error: unknown): Problem {
   const code: ErrorCode = error instanceof FairleadError ? error.code : 'VALUE'
-  const reason = error instanceof Error ? error.message : String(error)
-  return { source: 'dataplane', item, code, reason }
+  return { source: 'dataplane', item, code, reason: reasonOf(error) }
 }

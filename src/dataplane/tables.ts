@@ -4,13 +4,14 @@
  * compared as bytes; only their codecs know what is in them.
  */
 import { setImmediate as breathe } from 'node:timers/promises'
-import type { BpfMap, Codec, Value } from 'libbpf-ts'
+import { BpfError, type BpfMap, type Codec, type Value } from 'libbpf-ts'
+import { FairleadError } from '../errors.js'
 import type { Fields } from './rows.js'
 
 /** Rows a sweep reads before it lets others run. */
 const BATCH = 4096
 
-export type KernelMap = BpfMap<Value, Value>
+export type KernelMap = BpfMap
 
 /** Bytes as a key of a Map. */
 function textOf(bytes: Uint8Array): string {
@@ -21,7 +22,7 @@ function bytesOf(text: string): Uint8Array {
   return Buffer.from(text, 'latin1')
 }
 
-function encode(codec: Codec<Value>, value: Value): Uint8Array {
+function encode(codec: Codec, value: Value): Uint8Array {
   const bytes = new Uint8Array(codec.size)
   codec.encode(value, bytes)
   return bytes
@@ -29,6 +30,17 @@ function encode(codec: Codec<Value>, value: Value): Uint8Array {
 
 function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
+}
+
+const FULL = new Set(['E2BIG', 'ENOMEM', 'ENOSPC'])
+
+/** Names the map and its size where the kernel only had a number. */
+function asMapFull(map: KernelMap, error: unknown): unknown {
+  if (!(error instanceof BpfError) || !FULL.has(error.code)) return error
+  const why = error.code === 'ENOMEM' ? 'has no memory left for more' : 'is full'
+  return new FairleadError('MAP_FULL', `map ${map.name} ${why} (${map.maxEntries} entries)`, {
+    cause: error,
+  })
 }
 
 /** What the reconciler asks of a table, whatever the kind of map. */
@@ -42,8 +54,8 @@ export interface Sweepable {
   sweep(): Promise<number>
 }
 
-/** A hash map: a row that is not wanted is not there. */
-export class HashTable implements Sweepable {
+/** A hash map: a row that is not wanted is not there. K and V name what its codecs give. */
+export class HashTable<K extends Value = Value, V extends Value = Value> implements Sweepable {
   writes = 0
   /** Key → value, both as bytes. */
   readonly #rows = new Map<string, Uint8Array>()
@@ -67,16 +79,16 @@ export class HashTable implements Sweepable {
     return [...this.#rows.keys()]
   }
 
-  decodeKey<T extends Value>(key: string): T {
-    return this.map.keyCodec.decode(bytesOf(key)) as T
+  decodeKey(key: string): K {
+    return this.map.keyCodec.decode(bytesOf(key)) as K
   }
 
-  get<T extends Value>(key: string): T | undefined {
+  get(key: string): V | undefined {
     const bytes = this.#rows.get(key)
-    return bytes && (this.map.valueCodec.decode(bytes) as T)
+    return bytes && (this.map.valueCodec.decode(bytes) as V)
   }
 
-  /** @throws BpfError, E2BIG or ENOMEM when the map is full */
+  /** @throws FairleadError MAP_FULL; BpfError for anything else */
   put(key: string, value: Value): void {
     const bytes = encode(this.map.valueCodec, value)
     const before = this.#rows.get(key)
@@ -121,7 +133,11 @@ export class HashTable implements Sweepable {
   }
 
   #write(key: string, value: Uint8Array): void {
-    this.map.raw.set(bytesOf(key), value)
+    try {
+      this.map.raw.set(bytesOf(key), value)
+    } catch (error) {
+      throw asMapFull(this.map, error)
+    }
     this.writes++
   }
 
@@ -131,7 +147,7 @@ export class HashTable implements Sweepable {
 }
 
 /** An array map of rows: one that is not wanted is all zeroes. */
-export class ArrayTable implements Sweepable {
+export class ArrayTable<V extends Value = Value> implements Sweepable {
   writes = 0
   readonly #rows = new Map<number, Uint8Array>()
   readonly #zero: Uint8Array
@@ -152,13 +168,13 @@ export class ArrayTable implements Sweepable {
     }
   }
 
-  entries<T extends Value>(): [number, T][] {
-    return [...this.#rows].map(([index, bytes]) => [index, this.#decode(bytes) as T])
+  entries(): [number, V][] {
+    return [...this.#rows].map(([index, bytes]) => [index, this.#decode(bytes) as V])
   }
 
-  get<T extends Value>(index: number): T | undefined {
+  get(index: number): V | undefined {
     const bytes = this.#rows.get(index)
-    return bytes && (this.#decode(bytes) as T)
+    return bytes && (this.#decode(bytes) as V)
   }
 
   put(index: number, value: Value): void {

@@ -1,0 +1,53 @@
+/** States small enough to read, for tests of the dataplane. */
+import type { Backend, Network, Service, State } from '../../../src/model/types.js'
+
+export const WORDS = {
+  algorithm: { rr: 0, wrr: 1, random: 2 },
+  vip: { balanced: 1, anyPort: 2, backend: 4 },
+  onLink: 1,
+} as const
+
+export function network(name: string, extra: Partial<Network> = {}): Network {
+  return {
+    name,
+    subnets: ['10.0.0.0/24', 'fd00::/64'],
+    pools: [],
+    reserved: [],
+    attachment: { interfaces: [], sockets: [] },
+    dns: { listen: [] },
+    ...extra,
+  }
+}
+
+export function backend(address: string, extra: Partial<Backend> = {}): Backend {
+  return { address, weight: 1, state: 'active', ...extra }
+}
+
+export function service(key: string, extra: Partial<Service> = {}): Service {
+  const [networkName = '', name = ''] = key.split('/')
+  return {
+    network: networkName,
+    name,
+    mode: 'vip',
+    vips: ['10.0.0.9'],
+    ports: [],
+    algorithm: 'rr',
+    ttlSeconds: 5,
+    aliases: [],
+    backends: [],
+    ...extra,
+  }
+}
+
+export function state(
+  revision: number,
+  networks: readonly Network[],
+  services: readonly Service[],
+): State {
+  return {
+    revision,
+    networks: new Map(networks.map((entry) => [entry.name, entry])),
+    services: new Map(services.map((entry) => [`${entry.network}/${entry.name}`, entry])),
+    problems: [],
+  }
+}

@@ -1,0 +1,25 @@
+import t from 'tap'
+import { FairleadError } from '../../../src/errors.js'
+import { missingCapabilities, requireCapabilities } from '../../../src/host/capabilities.js'
+
+t.test('missing capabilities are read from the effective set', (t) => {
+  t.same(missingCapabilities('CapPrm:\t0\nCapEff:\t000001ffffffffff\n'), [])
+  t.same(missingCapabilities('CapEff:\t0000008000001000\n'), ['CAP_SYS_ADMIN', 'CAP_PERFMON'])
+  t.equal(missingCapabilities('').length, 4)
+  t.end()
+})
+
+t.test('the error names what is missing, not what is there, and how to grant it', (t) => {
+  requireCapabilities([])
+  let message = ''
+  try {
+    requireCapabilities(['CAP_BPF'])
+  } catch (error) {
+    t.ok(error instanceof FairleadError && error.code === 'CAPABILITY')
+    message = String(error)
+  }
+  t.match(message, /the agent lacks CAP_BPF \(/)
+  t.match(message, /AmbientCapabilities=.*CAP_BPF/)
+  t.notMatch(message.split('. ')[0], /CAP_NET_ADMIN/)
+  t.end()
+})
