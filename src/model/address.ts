@@ -159,7 +159,10 @@ export class Cidr {
     const hostMask = (1n << BigInt(bits - prefix)) - 1n
     const cidr = new Cidr(of, prefix, base & ~hostMask, base | hostMask)
     if (base !== cidr.first) {
-      throw new FairleadError('VALUE', `${quote(text)} has host bits set; did you mean ${cidr.toString()}?`)
+      throw new FairleadError(
+        'VALUE',
+        `${quote(text)} has host bits set; did you mean ${cidr.toString()}?`,
+      )
     }
     return cidr
   }

@@ -37,7 +37,7 @@ export interface Network {
   readonly name: string
   /** CIDR, canonical, at most one per family. */
   readonly subnets: readonly string[]
-  /** CIDR ranges that automatic VIPs come from; each inside no other network's pool. */
+  /** CIDR ranges that automatic VIPs come from; networks may share them, being scopes of their own. */
   readonly pools: readonly string[]
   /** Addresses that must never become automatic VIPs (gateways, listeners). */
   readonly reserved: readonly string[]
@@ -84,7 +84,7 @@ export interface ServiceSpec {
   readonly backends: readonly Backend[]
 }
 
-/** A service on one network with its VIPs settled. */
+/** A service on one network with its VIPs settled: none in mode dnsrr or if the pool had none. */
 export type Service = Omit<ServiceSpec, 'autoVips'>
 
 /** `network/service`: unique in a state. */
@@ -102,7 +102,7 @@ export interface Problem {
   readonly reason: string
 }
 
-/** What a source publishes: always the whole of what it knows. */
+/** What a source publishes: always the whole of what it knows, what is older first (it wins). */
 export interface Snapshot {
   readonly networks: readonly Network[]
   readonly services: readonly ServiceSpec[]
