@@ -6,13 +6,7 @@
 import { fromWords } from '../model/address.js'
 import type { Family } from '../model/types.js'
 import { backendKey, type Installer } from './install.js'
-import {
-  addressRow,
-  mergeVips,
-  type BackendPlan,
-  type PortPlan,
-  type VipPlan,
-} from './rows.js'
+import { addressRow, mergeVips, type BackendPlan, type PortPlan, type VipPlan } from './rows.js'
 import { NO_SLOTS, type SlotRange } from './slots.js'
 
 /** What the rows tell of one service. */

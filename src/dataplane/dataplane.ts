@@ -167,7 +167,6 @@ export class Dataplane {
     } catch (error) {
       this.#log.error({ err: error }, 'attaching failed, will be tried again')
       this.#retry = setTimeout(() => this.#state && this.apply(this.#state), RETRY_MS)
-      this.#retry.unref()
     }
     this.#active = false
   }

@@ -162,7 +162,6 @@ export class Reconciler {
       this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS)
     }
     this.#timer = setTimeout(() => this.#wake(), Math.max(1, Math.min(...waits)))
-    this.#timer.unref()
   }
 
   async #cycle(state: State): Promise<void> {

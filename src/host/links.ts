@@ -99,7 +99,6 @@ export class LinkWatcher {
     this.#onView = onView
     this.#log = log
     this.#poll = setInterval(() => void this.#check(), NAMESPACE_POLL_MS)
-    this.#poll.unref()
     void this.#check()
   }
 
@@ -110,7 +109,6 @@ export class LinkWatcher {
       this.#lookTimer = undefined
       this.#looking = (this.#looking ?? Promise.resolve()).then(async () => this.#look())
     }, delayMs)
-    this.#lookTimer.unref()
   }
 
   close(): void {
@@ -170,7 +168,6 @@ export class LinkWatcher {
     const [file, args] = inNamespace(this.#namespace, 'ip', ['-o', 'monitor', 'link'])
     const monitor = spawn(file, args, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.#monitor = monitor
-    monitor.unref()
     const started = performance.now()
     const ended = () => {
       if (this.#monitor !== monitor) return
@@ -183,8 +180,6 @@ export class LinkWatcher {
     monitor.once('error', ended)
     monitor.once('exit', ended)
     monitor.stdout.on('data', () => this.lookAgain(DEBOUNCE_MS))
-    // A pipe has unref though its type does not say so; else an idle monitor would hold the process.
-    ;(monitor.stdout as unknown as { unref(): void }).unref()
     this.#nextResync = performance.now() + SECOND_LOOK_MS
     this.lookAgain(0)
   }

@@ -53,7 +53,6 @@ export class NamespaceWatcher {
     this.#globs = globs
     this.#onChange = onChange
     const poll = setInterval(() => this.#look(), POLL_MS)
-    poll.unref()
     this.#timers.add(poll)
     this.#look()
   }
@@ -144,7 +143,6 @@ export class NamespaceWatcher {
         this.#timers.delete(timer)
         this.#look()
       }, delayMs)
-      timer.unref()
       this.#timers.add(timer)
     }
   }
