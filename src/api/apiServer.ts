@@ -32,7 +32,7 @@ export interface ApiServerOptions {
   /** Revision that both the kernel and DNS hold. */
   readonly answering: () => number
   /** Served at /metrics too, for those who may open the socket. */
-  readonly metrics?: { readonly contentType: string; render(): Promise<string> }
+  readonly metrics?: { readonly contentType: string; render(): Promise<Buffer> }
   /** Reads the source again; resolves when that is published. Without it POST /v1/reload is 404. */
   readonly reload?: () => Promise<void>
   /** Told of errors that are answered with 500. */

@@ -3,7 +3,7 @@ import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { DnsAnswered, DnsForwarded, DnsObserver } from '../model/observe.js'
 import { definitions } from './definitions.js'
 import { BoundedLabel } from './labels.js'
-import { counter, histogram, TotalGauge } from './series.js'
+import { counter, gauge, histogram } from './series.js'
 
 // Clients choose the type: only those worth a series of their own have one.
 const queryTypes = (
@@ -31,7 +31,7 @@ export class DnsMetrics implements DnsObserver {
     this.#dropped = counter(definitions.dnsDropped, registry)
     this.#forwarded = counter(definitions.dnsForwarded, registry)
     this.#forwardDuration = histogram(definitions.dnsForwardDuration, registry)
-    this.#inFlight = new TotalGauge(definitions.dnsInFlight, registry)
+    this.#inFlight = gauge(definitions.dnsInFlight, registry)
   }
 
   answered(answer: DnsAnswered): void {

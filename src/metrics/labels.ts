@@ -3,10 +3,13 @@
 /** Longer than any name in the model (131), so that cutting never makes two of them equal. */
 const MAX_LENGTH = 200
 
+// eslint-disable-next-line no-control-regex -- control characters are what it looks for
+const CONTROL = /[\u0000-\u001f\u007f]/g
+
 /** @returns `text` without control characters, cut to a length that no name reaches */
 export function labelText(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
-  return text.slice(0, MAX_LENGTH).replace(/[\u0000-\u001f\u007f]/g, '?')
+  if (text.length <= MAX_LENGTH && text.search(CONTROL) === -1) return text
+  return text.slice(0, MAX_LENGTH).replace(CONTROL, '?')
 }
 
 /** Lets the first `limit` distinct values through and calls all others `other`. */

@@ -12,7 +12,7 @@ export interface MetricsServerOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
-  readonly metrics: { readonly contentType: string; render(): Promise<string> }
+  readonly metrics: { readonly contentType: string; render(): Promise<Buffer> }
 }
 
 export class MetricsServer {
@@ -93,7 +93,12 @@ export class MetricsServer {
   }
 }
 
-function reply(response: ServerResponse, status: number, type: string, body: string): void {
+function reply(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: string | Buffer,
+): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) })
   response.end(body)
 }

@@ -1,52 +1,54 @@
-/** From the desired state and the kernel's totals to series: pure functions. */
-import type { BackendCounters, AttachmentInfo } from '../model/readback.js'
-import type { Backend, Problem, Service, ServiceKey, State } from '../model/types.js'
+/**
+ * From the desired state and the kernel's totals to samples: pure generators, so that a large set
+ * is made as it is rendered.
+ */
+import type { AttachmentInfo, BackendCounters, ReasonCount } from '../model/readback.js'
+import type { Backend, Problem, ServiceKey, State } from '../model/types.js'
 import { labelText } from './labels.js'
 import type { Sample } from './series.js'
 
 /** The `backend` label of what backends that have left had counted. */
 export const RETIRED = 'retired'
 
-export interface Traffic {
-  readonly packets: Sample[]
-  readonly bytes: Sample[]
-  readonly connections: Sample[]
-}
+type Rows = readonly BackendCounters[]
+type Labels = Record<string, string>
 
-/** The totals of every row, whether or not its service is still wanted: a counter must not fall. */
-export function trafficSamples(rows: readonly BackendCounters[]): Traffic {
-  const traffic: Traffic = { packets: [], bytes: [], connections: [] }
+// The totals of every row, whether or not its service is still wanted: a counter must not fall.
+
+export function* packetSamples(rows: Rows): Generator<Sample> {
   for (const row of rows) {
-    const labels = {
-      ...serviceLabels(row.service),
-      backend: row.backend ?? RETIRED,
-      path: row.path,
-    }
-    const inward = { ...labels, direction: 'in' }
-    const outward = { ...labels, direction: 'out' }
-    traffic.packets.push({ labels: inward, value: row.packetsIn })
-    traffic.packets.push({ labels: outward, value: row.packetsOut })
-    traffic.bytes.push({ labels: inward, value: row.bytesIn })
-    traffic.bytes.push({ labels: outward, value: row.bytesOut })
-    traffic.connections.push({ labels, value: row.connections })
+    const labels = rowLabels(row)
+    yield { labels: { ...labels, direction: 'in' }, value: row.packetsIn }
+    yield { labels: { ...labels, direction: 'out' }, value: row.packetsOut }
   }
-  return traffic
 }
 
-export interface Wanted {
-  readonly info: Sample[]
-  readonly weights: Sample[]
-  readonly states: Sample[]
+export function* byteSamples(rows: Rows): Generator<Sample> {
+  for (const row of rows) {
+    const labels = rowLabels(row)
+    yield { labels: { ...labels, direction: 'in' }, value: row.bytesIn }
+    yield { labels: { ...labels, direction: 'out' }, value: row.bytesOut }
+  }
 }
 
-export function serviceSamples(state: State): Wanted {
-  const wanted: Wanted = { info: [], weights: [], states: [] }
-  for (const [key, service] of state.services) {
-    const labels = serviceLabels(key)
-    wanted.info.push({ labels: { ...labels, ...infoLabels(service) }, value: 1 })
-    for (const backend of service.backends) addBackend(wanted, labels, backend)
+export function* connectionSamples(rows: Rows): Generator<Sample> {
+  for (const row of rows) yield { labels: rowLabels(row), value: row.connections }
+}
+
+export function* infoSamples({ services }: State): Generator<Sample> {
+  for (const [key, { mode, algorithm, vips }] of services) {
+    const labels = { ...serviceLabels(key), mode, algorithm, vips: labelText(vips.join(',')) }
+    yield { labels, value: 1 }
   }
-  return wanted
+}
+
+export function* weightSamples(state: State): Generator<Sample> {
+  for (const [labels, { weight }] of backends(state)) yield { labels, value: weight }
+}
+
+export function* backendStateSamples(wanted: State): Generator<Sample> {
+  for (const [labels, { state }] of backends(wanted))
+    yield { labels: { ...labels, state }, value: 1 }
 }
 
 export function problemSamples(problems: readonly Problem[]): Sample[] {
@@ -61,24 +63,38 @@ export function attachmentSamples(attachments: readonly AttachmentInfo[]): Sampl
   }))
 }
 
-function addBackend(wanted: Wanted, service: Record<string, string>, backend: Backend): void {
-  const labels = { ...service, backend: labelText(backend.address) }
-  wanted.weights.push({ labels, value: backend.weight })
-  wanted.states.push({ labels: { ...labels, state: backend.state }, value: 1 })
+export function reasonSamples(label: 'reason' | 'event', rows: readonly ReasonCount[]): Sample[] {
+  return rows.map((row) => ({
+    labels: { [label]: labelText(row.reason), path: row.path },
+    value: row.count,
+  }))
 }
 
-function infoLabels(service: Service): Record<string, string> {
-  const { mode, algorithm, vips } = service
-  return { mode, algorithm, vips: labelText(vips.join(',')) }
+/** Of a metric without labels. */
+export function one(value: number): Sample[] {
+  return [{ labels: {}, value }]
 }
 
-function serviceLabels(key: ServiceKey): { network: string; service: string } {
+function rowLabels(row: BackendCounters): Labels {
+  return { ...serviceLabels(row.service), backend: row.backend ?? RETIRED, path: row.path }
+}
+
+function* backends({ services }: State): Generator<[Labels, Backend]> {
+  for (const [key, service] of services) {
+    const labels = serviceLabels(key)
+    for (const backend of service.backends) {
+      yield [{ ...labels, backend: labelText(backend.address) }, backend]
+    }
+  }
+}
+
+function serviceLabels(key: ServiceKey): Labels {
   const slash = key.indexOf('/')
   return { network: labelText(key.slice(0, slash)), service: labelText(key.slice(slash + 1)) }
 }
 
-function tally<T>(items: readonly T[], labelsOf: (item: T) => Record<string, string>): Sample[] {
-  const counts = new Map<string, { labels: Record<string, string>; value: number }>()
+function tally<T>(items: readonly T[], labelsOf: (item: T) => Labels): Sample[] {
+  const counts = new Map<string, { labels: Labels; value: number }>()
   for (const item of items) {
     const labels = labelsOf(item)
     const key = JSON.stringify(labels)

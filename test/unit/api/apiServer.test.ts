@@ -115,7 +115,7 @@ t.test('networks, problems, drops and maps', async (t) => {
 t.test('metrics, where there are any', async (t) => {
   const metrics = {
     contentType: 'text/plain; version=0.0.4',
-    render: () => Promise.resolve('a 1\n'),
+    render: () => Promise.resolve(Buffer.from('a 1\n')),
   }
   const { path } = await subject(t, { metrics })
   t.same(await send(path, 'GET', '/metrics'), {

@@ -19,7 +19,7 @@ function subject(state: State = stateOf([service({})])) {
 }
 
 async function scrape(metrics: Metrics): Promise<Map<string, Family>> {
-  return parseExposition(await metrics.render())
+  return parseExposition((await metrics.render()).toString())
 }
 
 function value(families: Map<string, Family>, name: string, labels = ''): number | undefined {
@@ -127,9 +127,21 @@ t.test('scrapes at the same time share one reading', async (t) => {
   const { metrics, readback } = subject()
   const texts = await Promise.all([metrics.render(), metrics.render(), metrics.render()])
   t.equal(readback.reads, 1)
-  t.equal(new Set(texts).size, 1)
+  t.equal(new Set(texts.map(String)).size, 1)
   await metrics.render()
   t.equal(readback.reads, 2, 'a later one reads anew')
+})
+
+t.test('others get their turn while a large state is rendered', async (t) => {
+  const many = Array.from({ length: 3000 }, (_, at) => service({ name: `s${at}` }))
+  const { metrics } = subject(stateOf(many))
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  const families = await scrape(metrics)
+  clearInterval(timer)
+  t.equal(families.get('fairlead_service_info')?.samples.size, 3000)
+  t.equal(families.get('fairlead_backend_weight')?.samples.size, 6000)
+  t.ok(turns > 1, `${turns} turns`)
 })
 
 t.test('DNS is counted by what was asked and how it went', async (t) => {

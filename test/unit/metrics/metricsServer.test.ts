@@ -3,7 +3,10 @@ import t, { type Test } from 'tap'
 import { FairleadError } from '../../../src/errors.js'
 import { MetricsServer } from '../../../src/metrics/metricsServer.js'
 
-const metrics = { contentType: 'text/plain; version=0.0.4', render: () => Promise.resolve('a 1\n') }
+const metrics = {
+  contentType: 'text/plain; version=0.0.4',
+  render: () => Promise.resolve(Buffer.from('a 1\n')),
+}
 
 async function listening(t: Test, host = '127.0.0.1', what = metrics): Promise<MetricsServer> {
   const server = new MetricsServer({ host, port: 0, metrics: what })

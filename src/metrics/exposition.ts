@@ -1,0 +1,57 @@
+/**
+ * Renders a registry as Prometheus's text format 0.0.4, a little at a time: prom-client renders all
+ * at once, and with 700,000 series (10,000 services of 10 backends) that holds up DNS for 3 s.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Registry } from 'prom-client'
+import { type Given, type Sample, TotalCounter, TotalGauge } from './series.js'
+
+/** How long rendering goes on before others get their turn. */
+const SLICE_MS = 4
+const LINES_A_LOOK = 128
+
+/** @returns the whole text in UTF-8, newline-terminated */
+export async function render(registry: Registry): Promise<Buffer> {
+  const parts: Buffer[] = []
+  const add = (text: string): void => void parts.push(Buffer.from(text))
+  for (const metric of registry.getMetricsAsArray() as unknown[]) {
+    if (metric instanceof TotalCounter) await renderGiven('counter', metric, add)
+    else if (metric instanceof TotalGauge) await renderGiven('gauge', metric, add)
+    else add(`${await registry.getSingleMetricAsString((metric as { name: string }).name)}\n`)
+  }
+  return Buffer.concat(parts)
+}
+
+async function renderGiven(
+  type: string,
+  metric: Given,
+  add: (text: string) => void,
+): Promise<void> {
+  const { name, help } = metric.definition
+  let lines = `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`
+  let count = 0
+  let start = performance.now()
+  for (const sample of metric.samples()) {
+    lines += line(name, sample)
+    if (++count % LINES_A_LOOK !== 0) continue
+    add(lines)
+    lines = ''
+    if (performance.now() - start < SLICE_MS) continue
+    await nextTurn()
+    start = performance.now()
+  }
+  add(lines)
+}
+
+function line(name: string, { labels, value }: Sample): string {
+  let text = ''
+  for (const label in labels) {
+    text += `${text === '' ? '' : ','}${label}="${escape(labels[label] ?? '')}"`
+  }
+  return text === '' ? `${name} ${value}\n` : `${name}{${text}} ${value}\n`
+}
+
+function escape(value: string): string {
+  if (!/[\\"\n]/.test(value)) return value
+  return value.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')
+}
