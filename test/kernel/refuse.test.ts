@@ -1,5 +1,5 @@
 /** Every reason to drop: the verdict, what the client is told, and that it is counted. */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { kernelTest, TC, type Datapath } from '../lib/kernel.js'
 import {
   CLIENT_MAC,
@@ -58,7 +58,7 @@ for (const { name, client, vip, backend, base, quote } of FAMILIES) {
   const there = { src: client, sport: 40000, dst: vip, dport: 80 }
 
   /** TCP and UDP of `there` are refused for `reason`. */
-  const refuses = (t: { equal: Function; same: Function }, dp: Datapath, reason: string) => {
+  const refuses = (t: Test, dp: Datapath, reason: string) => {
     for (const [frame, answer] of [
       [tcp(there), resetOf(there)],
       [udp(there), unreachableOf(udp(there), there, quote)],
