@@ -75,6 +75,7 @@ export interface NativeObject {
   setAttachType(program: string, type: number): void
   setAutoload(program: string, on: boolean): void
   load(): void
+  loadAsync(): Promise<void>
   mapFd(map: string): number
   programFd(program: string): number
   close(): void

@@ -8,7 +8,7 @@
 #include "error.h"
 
 // T: what `work` (on the pool; may throw Failure, must not touch JavaScript) hands to `deliver`
-// (on the JavaScript thread).
+// (on the JavaScript thread; may throw Failure, too).
 template <typename T> class Task : public Napi::AsyncWorker
 {
       public:
@@ -40,9 +40,12 @@ template <typename T> class Task : public Napi::AsyncWorker
 	{
 		Napi::HandleScope scope(Env());
 		if (failure_)
-			deferred_.Reject(to_js(Env(), *failure_).Value());
-		else
+			return deferred_.Reject(to_js(Env(), *failure_).Value());
+		try {
 			deferred_.Resolve(deliver_(Env(), *result_));
+		} catch (const Failure &failure) {
+			deferred_.Reject(to_js(Env(), failure).Value());
+		}
 	}
 
       private:

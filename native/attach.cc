@@ -178,7 +178,9 @@ static Filter filter_here(int program, const std::string &interface, bool egress
 	opts.priority = filter.priority;
 	int error;
 	if (program < 0) {
+		// A missing qdisc, or a missing chain of it, is EINVAL.
 		error = bpf_tc_query(&hook, &opts);
+		error = error == -EINVAL ? -ENOENT : error;
 	} else {
 		error = bpf_tc_hook_create(&hook);
 		if (error && error != -EEXIST)

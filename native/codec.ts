@@ -140,6 +140,8 @@ function layoutOf(btf: Btf, id: number): Layout {
 
 interface Field {
   readonly name: string
+  /** In bits, from the start of the record: the order of declaration. */
+  readonly position: number
   readonly offset: number
   readonly layout: Layout
   readonly optional: boolean
@@ -178,22 +180,24 @@ function groupOf(btf: Btf, member: Member, base: number): Fields {
 }
 
 function fieldOf(btf: Btf, member: Member, base: number): Field {
-  const optional = PADDING.test(member.name)
+  const { name } = member
+  const optional = PADDING.test(name)
+  const position = base * 8 + member.bitOffset
   if (member.bits === 0) {
     const offset = base + Math.floor(member.bitOffset / 8)
-    return { name: member.name, offset, layout: layoutOf(btf, member.type), optional }
+    return { name, position, offset, layout: layoutOf(btf, member.type), optional }
   }
   const { type } = btf.resolve(member.type)
   const signed = (type.kind === 'int' || type.kind === 'enum') && type.signed
   const plain = type.kind === 'int' && type.bool ? layouts.integer(1, false, 'host') : undefined
   const layout = plain ?? layoutOf(btf, member.type)
   const bits = layouts.bitfield(layout, signed, member.bitOffset, member.bits)
-  return { name: member.name, offset: base, layout: bits, optional }
+  return { name, position, offset: base, layout: bits, optional }
 }
 
 function allFields(fields: Fields): Field[] {
   const chosen = fields.choices.flatMap((choice) => choice.groups.flatMap(allFields))
-  return [...fields.plain, ...chosen].sort((a, b) => a.offset - b.offset)
+  return [...fields.plain, ...chosen].sort((a, b) => a.position - b.position)
 }
 
 function recordLayout(
@@ -298,8 +302,8 @@ export class TypeTable {
   }
 
   private id(name: string): number {
-    const id = typeof name === 'string' ? this.btf.find(name) : undefined
-    if (id === undefined) throw new RangeError(`no type ${String(name)}`)
+    const id = this.btf.find(name)
+    if (id === undefined) throw new RangeError(`no type ${name}`)
     return id
   }
 }

@@ -43,7 +43,7 @@ function reason(log: string): string {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !/^(--|processed \d|libbpf: (prog|failed to load))/.test(line))
-  return lines.at(-1) ?? ''
+  return (lines.at(-1) ?? '').slice(0, 200)
 }
 
 export class BpfError extends Error {

@@ -175,7 +175,7 @@ export function mapTypeName(number: number): string {
 
 export function mapTypeNumber(name: MapType): number {
   const number = MAP_TYPES.indexOf(name)
-  if (number < 1) throw new TypeError(`map type: ${String(name)} is not one`)
+  if (number < 1) throw new TypeError(`map type: ${name} is not one`)
   return number
 }
 

@@ -104,7 +104,8 @@ Napi::Value Link::detach(const Napi::CallbackInfo &info)
 {
 	auto link = Fd::share(fd("detach"), "detach", "link");
 	return settle(info.Env(), [link] {
-		if (bpf_link_detach(link->get()))
+		// ENOLINK: detached already, or the device is gone.
+		if (bpf_link_detach(link->get()) && errno != ENOLINK)
 			throw Failure("detach", "link", errno);
 	});
 }

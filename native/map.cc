@@ -101,7 +101,9 @@ int Map::fd(const char *operation) const
 
 Bytes Map::key_argument(const Napi::Value &value) const
 {
-	return read_bytes(value, "key", key_size_);
+	Bytes key = read_bytes(value, "key", key_size_);
+	// A map without keys (a queue) demands a null pointer.
+	return {key_size_ ? key.data : nullptr, key.size};
 }
 
 Bytes Map::value_argument(const Napi::Value &value) const

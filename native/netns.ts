@@ -63,11 +63,11 @@ export interface SocketOptions {
  */
 export async function openSocket(options: SocketOptions): Promise<number> {
   const o = check.options(options)
-  if (o.family !== 4 && o.family !== 6) throw new TypeError('family: neither 4 nor 6')
+  const family = Number(check.oneOf(String(o.family), ['4', '6'], 'family'))
   const tcp = check.oneOf(o.type, ['udp', 'tcp'], 'type') === 'tcp'
   return addon.openSocket({
     netns: netnsPath(o.netns),
-    ipv6: o.family === 6,
+    ipv6: family === 6,
     tcp,
     address: check.text(o.address, 'address'),
     port: check.integer(o.port, 'port', 0, 65535),

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "args.h"
+#include "async.h"
 
 void BpfObject::init(Napi::Env env, Napi::Object exports)
 {
@@ -21,6 +22,7 @@ void BpfObject::init(Napi::Env env, Napi::Object exports)
 					method<&O::set_attach_type>("setAttachType"),
 					method<&O::set_autoload>("setAutoload"),
 					method<&O::load>("load"),
+					method<&O::load_async>("loadAsync"),
 					method<&O::map_fd>("mapFd"),
 					method<&O::program_fd>("programFd"),
 					method<&O::close>("close"),
@@ -50,8 +52,10 @@ BpfObject::~BpfObject()
 
 struct bpf_object *BpfObject::opened(const char *operation)
 {
-	if (!object_)
+	if (!object_ || closing_)
 		throw Failure(operation, path_, EBADF, "the object is closed");
+	if (busy_)
+		throw Failure(operation, path_, EBUSY, "the object is being loaded");
 	return object_;
 }
 
@@ -225,6 +229,39 @@ Napi::Value BpfObject::load(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+// loadAsync(): the same on the pool. Until it settles all other methods throw EBUSY, and close()
+// waits for it.
+Napi::Value BpfObject::load_async(const Napi::CallbackInfo &info)
+{
+	struct Outcome {
+		int error;
+		std::string log;
+	};
+	struct bpf_object *object = unloaded("load");
+	loaded_ = busy_ = true;
+	Ref();
+	return Task<Outcome>::start(
+		info.Env(),
+		[object] {
+			LogCapture log;
+			int error = bpf_object__load(object);
+			return Outcome{error, log.text()};
+		},
+		[this](Napi::Env env, Outcome &outcome) -> Napi::Value {
+			[[maybe_unused]] Napi::Object alive = Value();
+			busy_ = false;
+			Unref();
+			if (closing_) {
+				bpf_object__close(object_);
+				object_ = nullptr;
+				throw Failure("load", path_, EBADF, "closed meanwhile");
+			}
+			if (outcome.error)
+				throw Failure("load", path_, -outcome.error, outcome.log);
+			return env.Undefined();
+		});
+}
+
 // mapFd(name): owned by the object; duplicate it to keep it.
 Napi::Value BpfObject::map_fd(const Napi::CallbackInfo &info)
 {
@@ -245,8 +282,10 @@ Napi::Value BpfObject::program_fd(const Napi::CallbackInfo &info)
 
 Napi::Value BpfObject::close(const Napi::CallbackInfo &info)
 {
-	if (object_)
+	closing_ = true;
+	if (object_ && !busy_) {
 		bpf_object__close(object_);
-	object_ = nullptr;
+		object_ = nullptr;
+	}
 	return info.Env().Undefined();
 }

@@ -25,6 +25,7 @@ class BpfObject : public Wrap<BpfObject>
 	Napi::Value set_attach_type(const Napi::CallbackInfo &info);
 	Napi::Value set_autoload(const Napi::CallbackInfo &info);
 	Napi::Value load(const Napi::CallbackInfo &info);
+	Napi::Value load_async(const Napi::CallbackInfo &info);
 	Napi::Value map_fd(const Napi::CallbackInfo &info);
 	Napi::Value program_fd(const Napi::CallbackInfo &info);
 	Napi::Value close(const Napi::CallbackInfo &info);
@@ -37,4 +38,6 @@ class BpfObject : public Wrap<BpfObject>
 	std::string path_;
 	struct bpf_object *object_ = nullptr;
 	bool loaded_ = false;
+	bool busy_ = false;    // a thread of the pool is loading it
+	bool closing_ = false; // close() came meanwhile
 };

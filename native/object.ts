@@ -87,8 +87,9 @@ export class BpfObject {
       try {
         codec.encode(value, bytes, offset)
       } catch (error) {
-        if (error instanceof TypeError) throw new TypeError(`${name}: ${error.message}`)
-        if (error instanceof RangeError) throw new RangeError(`${name}: ${error.message}`)
+        const cause = { cause: error }
+        if (error instanceof TypeError) throw new TypeError(`${name}: ${error.message}`, cause)
+        if (error instanceof RangeError) throw new RangeError(`${name}: ${error.message}`, cause)
         throw error
       }
     }
@@ -144,6 +145,19 @@ export class BpfObject {
    */
   load(): void {
     this.#native.load()
+    this.#bind()
+  }
+
+  /**
+   * load() on another thread: the verifier may take its time. Meanwhile the object's methods throw
+   * BpfError EBUSY; after a close() meanwhile it rejects with EBADF.
+   */
+  async loadAsync(): Promise<void> {
+    await this.#native.loadAsync()
+    this.#bind()
+  }
+
+  #bind(): void {
     this.#loaded = true
     for (const [name, map] of this.maps) map.bind(new addon.Map(this.#native.mapFd(name)))
     for (const [name, program] of this.programs) {
@@ -159,7 +173,7 @@ export class BpfObject {
   /** Data sections are under their section's name: '.rodata', '.bss'. @throws RangeError */
   map<K = Value, V = Value>(name: string): BpfMap<K, V> {
     const map = this.maps.get(name)
-    if (map === undefined) throw new RangeError(`map: ${this.file} has no ${String(name)}`)
+    if (map === undefined) throw new RangeError(`map: ${this.file} has no ${name}`)
     // The codecs come from BTF; K and V are the caller's names for what they give.
     return map as unknown as BpfMap<K, V>
   }
@@ -167,7 +181,7 @@ export class BpfObject {
   /** @throws RangeError */
   program(name: string): Program {
     const program = this.programs.get(name)
-    if (program === undefined) throw new RangeError(`program: ${this.file} has no ${String(name)}`)
+    if (program === undefined) throw new RangeError(`program: ${this.file} has no ${name}`)
     return program
   }
 
@@ -194,7 +208,7 @@ export class BpfObject {
 
   #variable(name: string): Variable {
     const variable = this.#variables.get(name)
-    if (variable === undefined) throw new RangeError(`${String(name)}: not in .rodata`)
+    if (variable === undefined) throw new RangeError(`${name}: not in .rodata`)
     return variable
   }
 }

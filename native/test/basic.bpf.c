@@ -149,9 +149,10 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct __sk_buff *));
 } jumps SEC(".maps") = {
-	.values = {
-		[0] = (void *)&jumped,
-	},
+	.values =
+		{
+			[0] = (void *)&jumped,
+		},
 };
 
 struct event {
@@ -244,6 +245,33 @@ int find_socket(struct bpf_sk_lookup *ctx)
 {
 	(void)ctx;
 	return SK_PASS;
+}
+
+/* Just what the iterator reads, relocated to the running kernel. */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+struct bpf_map {
+	__u32 id;
+} __attribute__((preserve_access_index));
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+} __attribute__((preserve_access_index));
+
+SEC("iter/bpf_map")
+int list_maps(struct bpf_iter__bpf_map *ctx)
+{
+	static const char format[] = "%u\n";
+	struct bpf_map *map = ctx->map;
+	__u64 id;
+
+	if (!map)
+		return 0;
+	id = map->id;
+	bpf_seq_printf(ctx->meta->seq, format, sizeof(format), &id, sizeof(id));
+	return 0;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,0 +1,114 @@
+import t from 'tap'
+import { closeSync, readlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { netnsCookie, netnsInode, openSocket } from '../index.js'
+import { codeOf, descriptors, makeNetns, rejectionOf, run, skip } from './fixture.js'
+
+t.test('cookies and inodes tell namespaces apart', { skip }, (t) => {
+  const netns = makeNetns(t)
+  const own = readlinkSync('/proc/self/ns/net')
+  t.equal(netnsCookie(), netnsCookie(process.pid))
+  t.not(netnsCookie(netns), netnsCookie())
+  t.equal(netnsCookie(netns), netnsCookie(netns))
+  t.equal(`net:[${netnsInode()}]`, own)
+  t.not(netnsInode(netns), netnsInode())
+  t.equal(readlinkSync('/proc/self/ns/net'), own)
+  for (const work of [netnsCookie, netnsInode]) {
+    t.equal(
+      codeOf(() => work('/nowhere')),
+      'ENOENT',
+    )
+    t.equal(
+      codeOf(() => work(0x7ffffffe)),
+      'ENOENT',
+    )
+    t.equal(
+      codeOf(() => work('')),
+      'RangeError',
+    )
+    t.equal(
+      codeOf(() => work(0)),
+      'RangeError',
+    )
+    t.equal(
+      codeOf(() => work(1.5)),
+      'RangeError',
+    )
+    t.equal(
+      codeOf(() => work({} as unknown as string)),
+      'TypeError',
+    )
+  }
+  t.equal(
+    codeOf(() => netnsCookie('/dev/null')),
+    'EINVAL',
+  )
+  t.equal(
+    codeOf(() => netnsCookie('/proc/self/ns/mnt')),
+    'EINVAL',
+  )
+  t.end()
+})
+
+t.test('a TCP listener in a namespace', { skip }, async (t) => {
+  const netns = makeNetns(t)
+  const fd = await openSocket({ netns, family: 4, type: 'tcp', address: '127.0.0.1', port: 7001 })
+  const server = createServer((socket) => socket.end('from inside'))
+  const listening = once(server, 'listening')
+  server.listen({ fd })
+  await listening
+  t.teardown(() => server.close())
+  const name = netns.replace('/run/netns/', '')
+  const child = run('ip', 'netns', 'exec', name, 'ss', '-Hltn')
+  t.match(child, '127.0.0.1:7001')
+  t.notMatch(run('ss', '-Hltn'), '127.0.0.1:7001')
+  const taken = openSocket({ netns, family: 4, type: 'tcp', address: '127.0.0.1', port: 7001 })
+  t.equal(await rejectionOf(taken), 'EADDRINUSE')
+})
+
+t.test('a UDP socket for dgram', { skip }, async (t) => {
+  const fd = await openSocket({ family: 6, type: 'udp', address: '::1', port: 0 })
+  const socket = createSocket('udp6')
+  const listening = once(socket, 'listening')
+  socket.bind({ fd })
+  await listening
+  const client = createSocket('udp6')
+  client.send('hello', socket.address().port, '::1')
+  const [message] = (await once(socket, 'message')) as [Buffer]
+  t.equal(message.toString(), 'hello')
+  client.close()
+  socket.close()
+})
+
+t.test('sockets that cannot be', { skip }, async (t) => {
+  const netns = makeNetns(t)
+  const good = { netns, family: 4, type: 'udp', address: '127.0.0.1', port: 53 } as const
+  await rejectionOf(openSocket({ ...good, address: '192.0.2.1' }))
+  const before = descriptors().length
+  const wrong: [object, string][] = [
+    [{ address: '192.0.2.1' }, 'EADDRNOTAVAIL'],
+    [{ address: '::1' }, 'EINVAL'],
+    [{ address: 'localhost' }, 'EINVAL'],
+    [{ address: '' }, 'RangeError'],
+    [{ address: 5 }, 'TypeError'],
+    [{ family: 5 }, 'TypeError'],
+    [{ type: 'sctp' }, 'TypeError'],
+    [{ port: 65536 }, 'RangeError'],
+    [{ port: -1 }, 'RangeError'],
+    [{ port: '53' }, 'TypeError'],
+    [{ backlog: -1 }, 'RangeError'],
+    [{ v6only: 1 }, 'TypeError'],
+    [{ reuseAddr: 'yes' }, 'TypeError'],
+    [{ netns: '/nowhere' }, 'ENOENT'],
+    [{ netns: '/dev/null' }, 'EINVAL'],
+  ]
+  for (const [change, code] of wrong) {
+    t.equal(await rejectionOf(openSocket({ ...good, ...change })), code, JSON.stringify(change))
+  }
+  t.equal(await rejectionOf(openSocket(undefined as never)), 'TypeError')
+  t.equal(descriptors().length, before)
+  const free = await openSocket({ ...good, address: '192.0.2.1', freeBind: true })
+  closeSync(free)
+})
