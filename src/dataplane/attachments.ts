@@ -103,6 +103,7 @@ export class Attachments {
     const { maps, settings, log } = this.#options
     const context = {
       pins: maps.pins,
+      hook: settings.hook,
       load: (networkId: number, bridge: Parameters<typeof loadTc>[3]) =>
         loadTc(settings, maps, networkId, bridge),
       onResult: (error: unknown) => this.#setProblem(`network ${name}`, error),

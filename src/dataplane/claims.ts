@@ -3,6 +3,7 @@
  * another, a port that moves from one to the next. The row is what its claims merge to.
  */
 import type { Value } from 'libbpf-ts'
+import type { Pace } from './pace.js'
 import type { HashTable } from './tables.js'
 
 export class ClaimedTable<Part, K extends Value, V extends Value> {
@@ -54,10 +55,11 @@ export class ClaimedTable<Part, K extends Value, V extends Value> {
   }
 
   /** Writes or deletes the rows whose claims were dropped. */
-  flush(): void {
+  async flush(pace: Pace): Promise<void> {
     for (const key of this.#dropped) {
       this.#write(key)
       this.#dropped.delete(key)
+      await pace.step()
     }
   }
 

@@ -25,6 +25,8 @@ export interface DataplaneOptions {
   /** CONFIG_HZ; absent: as the host tells. */
   readonly hz?: number
   readonly timers?: Partial<Timers>
+  /** Absent: tcx where the kernel has it (6.6), else clsact. */
+  readonly hook?: 'tcx' | 'clsact'
   /** Default 30,000. */
   readonly sweepIntervalMs?: number
   /** Seed of the random algorithm; absent: drawn at each load. */
@@ -98,6 +100,7 @@ export class Dataplane {
         hz: options.hz ?? features.tick.hz,
         timers: { ...DEFAULT_TIMERS, ...options.timers },
         features,
+        hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
         ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
       },
       cgroupPath: options.cgroupPath ?? features.cgroup2,

@@ -9,6 +9,7 @@ import { serviceKey, type Family, type Network, type Service } from '../model/ty
 import { ClaimedTable } from './claims.js'
 import type { Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
+import type { Pace } from './pace.js'
 import type { Retirement } from './retirement.js'
 import {
   mergeVips,
@@ -112,8 +113,9 @@ export class Installer {
   readonly installed = new Map<string, Installed>()
   /** Backends whose flows were ended because they are down; ids. */
   readonly #down = new Set<number>()
-  readonly #gone: { readonly key: string; readonly before: Installed }[] = []
-  readonly #leaving: { readonly plan: BackendPlan; readonly service: number }[] = []
+  /** Removed services by key, and backends by id, whose rows are still in the kernel. */
+  readonly #gone = new Map<string, Installed>()
+  readonly #leaving = new Map<number, { readonly plan: BackendPlan; readonly service: number }>()
 
   /** @param adopted the maps were there before, so a free id may have dirty counters */
   constructor(
@@ -167,41 +169,42 @@ export class Installer {
     if (before === undefined) return
     this.installed.delete(key)
     this.#dropClaims(key, before.plan, undefined)
-    this.#gone.push({ key, before })
+    this.#gone.set(key, before)
   }
 
   /** Deletes what is not wanted any more, from the VIPs down to the backends. */
-  flush(): void {
-    for (const table of [this.vips[4], this.vips[6], this.ports[4], this.ports[6]]) table.flush()
-    for (let entry = this.#gone[0]; entry !== undefined; entry = this.#gone[0]) {
-      const { key, before } = entry
+  async flush(pace: Pace): Promise<void> {
+    for (const table of [this.vips[4], this.vips[6], this.ports[4], this.ports[6]])
+      await table.flush(pace)
+    for (const [key, before] of this.#gone) {
       this.tables.services.delete(this.tables.services.keyOf(before.plan.id))
       this.#free(before.range4)
       this.#free(before.range6)
-      for (const plan of before.plan.backends) this.#leaving.push({ plan, service: before.plan.id })
+      this.#leave(before.plan, new Set())
       this.retirement.leaveService(before.plan.id, key)
-      this.#gone.shift()
+      this.#gone.delete(key)
+      await pace.step()
     }
-    for (let entry = this.#leaving[0]; entry !== undefined; entry = this.#leaving[0]) {
-      const { plan, service } = entry
-      this.tables.backends.delete(plan.id)
-      this.#down.delete(plan.id)
-      this.retirement.leaveBackend(plan.id, backendKey(service, plan.address), service)
-      this.#leaving.shift()
+    for (const [id, { plan, service }] of this.#leaving) {
+      this.tables.backends.delete(id)
+      this.#down.delete(id)
+      this.retirement.leaveBackend(id, backendKey(service, plan.address), service)
+      this.#leaving.delete(id)
+      await pace.step()
     }
   }
 
-  get pending(): boolean {
-    return this.#gone.length > 0 || this.#leaving.length > 0
+  #leave({ id: service, backends }: ServicePlan, kept: ReadonlySet<number>): void {
+    for (const plan of backends)
+      if (!kept.has(plan.id)) this.#leaving.set(plan.id, { plan, service })
   }
 
   /** A service that comes back before its removal reached the kernel is only a changed one. */
   #recall(key: string): void {
-    const index = this.#gone.findIndex((entry) => entry.key === key)
-    const entry = this.#gone[index]
-    if (entry === undefined) return
-    this.#gone.splice(index, 1)
-    this.installed.set(key, entry.before)
+    const before = this.#gone.get(key)
+    if (before === undefined) return
+    this.#gone.delete(key)
+    this.installed.set(key, before)
   }
 
   #write(
@@ -258,8 +261,7 @@ export class Installer {
     const id = this.ids.backends.take(key)
     if (id === undefined) throw idsExhausted('backends', this.ids.backends)
     this.retirement.keepBackend(id)
-    const leaving = this.#leaving.findIndex(({ plan }) => plan.id === id)
-    if (leaving !== -1) this.#leaving.splice(leaving, 1)
+    this.#leaving.delete(id)
     if (known !== undefined) return
     undo.push(() => this.ids.backends.release(key))
     if (this.adopted) this.retirement.clearBackend(id)
@@ -353,9 +355,7 @@ export class Installer {
     this.#dropClaims(key, before.plan, after.plan)
     if (before.range4 !== after.range4) this.#free(before.range4)
     if (before.range6 !== after.range6) this.#free(before.range6)
-    const kept = new Set(after.plan.backends.map(({ id }) => id))
-    for (const plan of before.plan.backends)
-      if (!kept.has(plan.id)) this.#leaving.push({ plan, service: before.plan.id })
+    this.#leave(before.plan, new Set(after.plan.backends.map(({ id }) => id)))
   }
 
   #dropClaims(key: string, before: ServicePlan, after: ServicePlan | undefined): void {

@@ -31,6 +31,7 @@ const RETRY_MS = 500
 
 export interface NetworkContext {
   readonly pins: Pins
+  readonly hook: 'tcx' | 'clsact'
   readonly load: (networkId: number, bridge: BridgePort | undefined) => BpfObject
   /** Called with what went wrong last, or undefined once all is well. */
   readonly onResult: (error: unknown) => void
@@ -240,7 +241,11 @@ export class NetworkAttachment {
       return { ...hold, ...found }
     }
     const { namespace } = this.attachment
-    const link = await program.attachTcx({ interface: port.ifindex, direction, netns: namespace })
+    const where = { interface: port.ifindex, direction, netns: namespace }
+    const link =
+      this.#context.hook === 'tcx'
+        ? await program.attachTcx(where)
+        : await program.attachClsact(where)
     if (link.hook !== 'clsact') {
       const place = this.#context.pins.tcLink(pin)
       link.pin(place)

@@ -25,6 +25,8 @@ export interface ProgramSettings {
   readonly hz: number
   readonly timers: Timers
   readonly features: Pick<HostFeatures, 'csumIpv6Flag' | 'setRetval'>
+  /** How programs are put on interfaces. */
+  readonly hook: 'tcx' | 'clsact'
   /** Absent: drawn for each load. */
   readonly randomSeed?: bigint
 }

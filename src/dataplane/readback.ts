@@ -115,7 +115,7 @@ export class KernelReadback implements Readback {
     for (const { index, value } of readRuns(maps.get(name), owners.keys(), paths.length)) {
       const owner = owners.get(Math.floor(index / paths.length))
       const path = paths[index % paths.length]
-      if (owner === undefined || path === undefined || isZero(value)) continue
+      if (owner === undefined || path === undefined) continue
       rows.push({ ...owner, path: path as Path, ...toCounters(value) })
     }
   }
@@ -139,7 +139,7 @@ export class KernelReadback implements Readback {
   }
 }
 
-/** The counters of ids in use, summed over the CPUs: runs of near ids in batches. */
+/** The counters of ids in use that have counted, summed over the CPUs; near ids in batches. */
 function* readRuns(
   map: KernelMap,
   ids: Iterable<number>,
@@ -172,7 +172,10 @@ function* readRange(
     const batch = map.raw.lookupBatch(cursor, Math.min(BATCH, end - index))
     const stride = batch.count === 0 ? 0 : batch.values.length / batch.count
     const cpuStride = Math.ceil(valueCodec.size / 8) * 8
+    const zero = new Uint8Array(stride)
     for (let row = 0; row < batch.count; row++, index++) {
+      const bytes = batch.values.subarray(row * stride, (row + 1) * stride)
+      if (Buffer.compare(bytes, zero) === 0) continue
       const parts: CounterFields[] = []
       for (let at = row * stride; at < (row + 1) * stride; at += cpuStride)
         parts.push(valueCodec.decode(batch.values, at) as CounterFields)
@@ -181,16 +184,6 @@ function* readRange(
     if (batch.next === undefined) return
     cursor = batch.next
   }
-}
-
-function isZero(value: CounterFields): boolean {
-  return (
-    value.connections === 0n &&
-    value.packets_in === 0n &&
-    value.packets_out === 0n &&
-    value.bytes_in === 0n &&
-    value.bytes_out === 0n
-  )
 }
 
 function toCounters(value: CounterFields): Counters {

@@ -3,19 +3,17 @@
  * goes from what the kernel holds to the newest state, whatever came between, and writes only rows
  * that differ. It alone retries map writes.
  */
-import { setImmediate as breathe } from 'node:timers/promises'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import type { Log } from '../host/log.js'
 import type { ReconcileStats } from '../model/readback.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
 import type { Installer, Tables } from './install.js'
+import { Pace } from './pace.js'
 import { reasonOf } from './reason.js'
 import { hasRows } from './rows.js'
 import type { Sweepable } from './tables.js'
 
-/** How long a cycle keeps the loop to itself. */
-const SLICE_MS = 8
 const MIN_BACKOFF_MS = 250
 const MAX_BACKOFF_MS = 30_000
 
@@ -172,13 +170,17 @@ export class Reconciler {
     this.#takeNetworks(state)
     const wanted = [...state.services.values()].filter(hasRows)
     const keys = new Set(wanted.map(serviceKey))
-    for (const key of [...installer.installed.keys()]) if (!keys.has(key)) installer.remove(key)
-    const refused = await this.#install(wanted, state)
-    installer.flush()
+    const pace = new Pace()
+    for (const key of [...installer.installed.keys()]) {
+      if (!keys.has(key)) installer.remove(key)
+      await pace.step()
+    }
+    const refused = await this.#install(wanted, state, pace)
+    await installer.flush(pace)
     // What has left may have made room.
     if (refused.length > 0) {
-      await this.#install(refused, state)
-      installer.flush()
+      await this.#install(refused, state, pace)
+      await installer.flush(pace)
     }
     this.#writeScopes(state)
     this.#dropNetworks(state)
@@ -190,9 +192,8 @@ export class Reconciler {
   }
 
   /** @returns the services that the kernel refused */
-  async #install(services: readonly Service[], state: State): Promise<Service[]> {
+  async #install(services: readonly Service[], state: State, pace: Pace): Promise<Service[]> {
     const refused: Service[] = []
-    let sliceEnd = performance.now() + SLICE_MS
     for (const service of services) {
       const network = state.networks.get(service.network)
       const key = serviceKey(service)
@@ -206,9 +207,7 @@ export class Reconciler {
         refused.push(service)
         this.#failed.set(key, problem(`service ${key}`, error))
       }
-      if (performance.now() < sliceEnd) continue
-      await breathe()
-      sliceEnd = performance.now() + SLICE_MS
+      await pace.step()
     }
     return refused
   }

@@ -9,6 +9,8 @@ import type { KernelMap } from './tables.js'
 
 /** Longer than any program runs. */
 const GRACE_MS = 50
+/** Ids given back in one go: some 10 ms of work. */
+const AT_ONCE = 1000
 
 export type CounterFields = Record<
   'packets_in' | 'bytes_in' | 'packets_out' | 'bytes_out' | 'connections',
@@ -69,10 +71,13 @@ export class Retirement {
 
   /** Milliseconds until finish() has something to do; undefined when nothing is leaving. */
   get dueMs(): number | undefined {
-    const entries = [...this.#backends.values(), ...this.#services.values()]
-    if (entries.length === 0) return undefined
-    const first = Math.min(...entries.map(({ since }) => since))
-    return Math.max(0, first + GRACE_MS - performance.now())
+    // Maps keep the order of arrival: the first has left first.
+    const firsts = [this.#backends, this.#services].flatMap((leaving) => {
+      const [first] = leaving.values()
+      return first === undefined ? [] : [first.since]
+    })
+    if (firsts.length === 0) return undefined
+    return Math.max(0, Math.min(...firsts) + GRACE_MS - performance.now())
   }
 
   /** Ids whose remaining counts belong to their service as a whole. */
@@ -83,6 +88,7 @@ export class Retirement {
   /** A backend whose row is gone from the kernel. @param key its key among the ids */
   leaveBackend(id: number, key: string, service: number): void {
     this.#fold(id, service)
+    this.#backends.delete(id)
     this.#backends.set(id, { key, service, since: performance.now() })
   }
 
@@ -112,22 +118,26 @@ export class Retirement {
   }
 
   /**
-   * Gives back the ids whose grace is over.
+   * Gives back ids whose grace is over, some at a time.
    *
    * @param all without waiting: the agent is about to close
    * @returns services that nothing refers to any more
    */
   finish(all = false): { id: number; key: string }[] {
     const due = performance.now() - (all ? 0 : GRACE_MS)
+    let left = all ? Infinity : AT_ONCE
     for (const [id, { key, service, since }] of this.#backends) {
-      if (since > due) continue
+      if (since > due || left-- <= 0) break
       this.#fold(id, service)
       this.#backends.delete(id)
       this.#backendIds.release(key)
     }
+    const busy = new Set([...this.#backends.values()].map(({ service }) => service))
     const gone: { id: number; key: string }[] = []
     for (const [id, { key, since }] of this.#services) {
-      if (since > due) continue
+      if (since > due || left-- <= 0) break
+      // Its backends are folded into its row, so they go first.
+      if (busy.has(id)) continue
       this.clearService(id)
       this.#services.delete(id)
       gone.push({ id, key })

@@ -17,7 +17,7 @@ interface Plane {
   readonly node: Namespace
   readonly pinPath: string
   readonly problems: Problem[]
-  open(options?: Partial<DataplaneOptions>): Promise<Dataplane>
+  readonly open: (options?: Partial<DataplaneOptions>) => Promise<Dataplane>
 }
 
 async function plane(t: Test): Promise<Plane> {
@@ -193,6 +193,44 @@ t.test('traffic outlives the agent; the next one updates links in place', async 
   t.ok(removed.maps > 15)
   t.notOk(existsSync(pinPath))
   t.notOk(await pings(client), 'detached')
+})
+
+t.test('where there is no tcx, filters do the same and survive as well', async (t) => {
+  const { lab, node, pinPath, open } = await plane(t)
+  await lab.bridge(node, 'br0')
+  const client = await lab.container(node, 'client', { addresses: ['10.77.0.2/24'], bridge: 'br0' })
+  const server = await lab.container(node, 'server', { addresses: ['10.77.0.3/24'], bridge: 'br0' })
+  await server.spawn(process.execPath, ['-e', SERVER]).printed(/ready/)
+  const filters = async () => {
+    const show = async (link: string, direction: string) => {
+      const args = ['-j', 'filter', 'show', 'dev', link, direction]
+      const { stdout } = await node.run('tc', args)
+      return (JSON.parse(stdout || '[]') as { options?: { handle?: string } }[]).filter(
+        ({ options }) => options?.handle !== undefined,
+      )
+    }
+    const all = await Promise.all(
+      ['v-client', 'v-server'].flatMap((l) => [show(l, 'ingress'), show(l, 'egress')]),
+    )
+    return all.map(({ length }) => length)
+  }
+  const wanted = stateOf(1, { namespace: node.path, bridge: 'br0' })
+  const first = await open({ hook: 'clsact' })
+  first.apply(wanted)
+  await first.settled(1)
+  t.equal(first.readback.attachments()[0]?.hook, 'clsact')
+  t.equal(await fetches(client), 'hello')
+  await first.close()
+  t.equal(await fetches(client), 'hello', 'between two agents')
+  const second = await open({ hook: 'clsact' })
+  second.apply(wanted)
+  await second.settled(1)
+  t.same(await filters(), [1, 1, 1, 1], 'taken over, not doubled')
+  t.equal(await fetches(client), 'hello')
+  await second.close()
+  t.match(await detach(pinPath), { links: 4 })
+  t.same(await filters(), [0, 0, 0, 0])
+  t.notOk(existsSync(pinPath))
 })
 
 t.test('what was pinned for a network that is no more is removed', async (t) => {
