@@ -16,14 +16,10 @@ export function addStatus(program: Command): void {
 
 function summary(status: StatusView): string {
   const { revision, reconcile, problems } = status
-  const lacking = Object.entries(status.features).flatMap(([name, there]) => (there ? [] : [name]))
   return pairs([
     ['version', status.version],
     ['node', status.node],
-    [
-      'kernel',
-      lacking.length === 0 ? status.kernel : `${status.kernel}, without ${lacking.join(', ')}`,
-    ],
+    ['kernel', status.kernel],
     ['uptime', durationText(status.uptimeSeconds)],
     ['networks', status.networks],
     ['services', status.services],

@@ -199,7 +199,7 @@ t.test('status', async (t) => {
     [
       'version      1.2.3',
       'node         node1',
-      'kernel       6.18.0, without csumIpv6Flag',
+      'kernel       6.18.0',
       'networks     1',
       'services     1',
       'problems     0',
