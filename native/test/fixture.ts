@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { BpfObject, capabilities, type BpfError } from '../index.js'
+import { BpfObject, capabilities, BpfError } from '../index.js'
 
 export const OBJECT = fileURLToPath(new URL('basic.bpf.o', import.meta.url))
 
@@ -67,6 +67,12 @@ export function makeCgroup(t: Test): string {
   return path
 }
 
+/** What the test knows to be there. */
+export function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('absent')
+  return value
+}
+
 /** For t.throws(). */
 export function failsWith(code: string): { name: string; code: string } {
   return { name: 'BpfError', code }
@@ -90,8 +96,8 @@ export async function rejectionOf(work: Promise<unknown>): Promise<string> {
 }
 
 function nameOf(error: unknown): string {
-  if (!(error instanceof Error)) return typeof error
-  return error.name === 'BpfError' ? (error as BpfError).code : error.name
+  if (error instanceof BpfError) return error.code
+  return error instanceof Error ? error.name : typeof error
 }
 
 /** Open descriptors of this process. */

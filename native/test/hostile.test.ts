@@ -298,6 +298,8 @@ t.test('methods on foreign receivers', { skip }, async (t) => {
 t.test('the native side checks for itself', { skip }, async (t) => {
   const object = loadBasic(t)
   const native = new addon.Map(object.map('smalls').fd)
+  const program = new addon.Program(object.program('pass').fd)
+  const lookup = Reflect.get(native, 'lookup') as (...args: unknown[]) => unknown
   const ring = object.map('ring').fd
   const keys = new Uint8Array(40)
   await refuses(t, [
@@ -325,7 +327,8 @@ t.test('the native side checks for itself', { skip }, async (t) => {
     ['count beyond', () => native.updateMany(keys, keys, 1 << 25, 0)],
     ['max beyond', () => native.lookupBatch(undefined, keys, keys, keys, 1 << 25)],
     ['called without new', () => (addon.Map as unknown as (fd: number) => unknown)(0)],
-    ['foreign receiver', () => Reflect.apply(native.lookup.bind, native.lookup, [{}])(keys, keys)],
+    ['no receiver', (): unknown => Reflect.apply(lookup, {}, [keys, keys])],
+    ['foreign receiver', (): unknown => Reflect.apply(lookup, program, [keys, keys])],
   ])
   native.close()
 })
