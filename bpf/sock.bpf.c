@@ -191,6 +191,19 @@ static __always_inline void remember_peer(struct bpf_sock_addr *ctx, const struc
 		*stored = peer;
 }
 
+/*
+ * asks_route() - may this UDP connect be a question about routes?
+ *
+ * It sends nothing: ping (port 1025) and the address sorting of C libraries connect
+ * only to learn their source address. A port that a service names tells a client from
+ * them; any other is not refused here, and a datagram that follows is by the tc path.
+ */
+static __always_inline bool asks_route(const struct bpf_sock_addr *ctx, const struct match *match,
+				       enum drop_reason reason)
+{
+	return ctx->protocol == IPPROTO_UDP && (reason == DROP_NO_PORT || match->any_port);
+}
+
 static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int family)
 {
 	enum drop_reason reason;
@@ -209,15 +222,14 @@ static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int 
 	}
 	read_address(ctx, family, &to);
 	reason = find_service(netns, &to, &match);
-	if (reason)
+	if (!reason && match.service)
+		reason = choose_free(ctx, &match, &to, &backend_id, &backend);
+	if (reason && !asks_route(ctx, &match, reason))
 		return refuse(reason);
-	if (!match.service) {
+	if (!backend) {
 		dialled_past(ctx, &to);
 		return PROCEED;
 	}
-	reason = choose_free(ctx, &match, &to, &backend_id, &backend);
-	if (reason || !backend)
-		return refuse(reason);
 	remember_peer(ctx, &match, &to, backend_id, backend);
 	count_connection(backend_id, PATH_SOCK);
 	write_address(ctx, family, backend->addr, match.target_port);

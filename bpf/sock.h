@@ -35,6 +35,7 @@ struct match {
 	__u32 network;
 	__u32 service;
 	__be16 target_port;
+	bool any_port; /* no row names the port: it is ours because all are */
 };
 
 static __always_inline bool is_mapped(const __be32 addr[4])
@@ -118,10 +119,11 @@ static __always_inline enum drop_reason find_service(const struct netns *netns,
 		match->target_port = port->target_port ?: to->port;
 		return DROP_NONE;
 	}
-	if (!(vip->flags & VIP_ANY_PORT))
+	if (!(vip->flags & VIP_ANY_PORT) || !to->port)
 		return DROP_NO_PORT;
 	match->service = vip->service;
 	match->target_port = to->port;
+	match->any_port = true;
 	return DROP_NONE;
 }
 

@@ -52,6 +52,8 @@ export interface Config {
   readonly pinPath: string
   /** cgroup v2 directory for the socket hooks; absent: found by the host. */
   readonly cgroupPath?: string
+  /** Between two comparisons of all kernel rows with the desired ones. */
+  readonly sweepMs: number
   readonly dns: DnsConfig
   readonly limits: Limits
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
@@ -96,6 +98,7 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
     statePath: agent.state ?? '/var/lib/fairlead/state.json',
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),
+    sweepMs: durationMs(agent.sweep ?? '30s') ?? 30_000,
     dns: dnsOf(agent.dns ?? {}),
     limits: limitsOf(agent.limits ?? {}),
     log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },

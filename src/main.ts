@@ -1,10 +1,11 @@
 /** The agent: wiring and signals, nothing else. */
-import { createRequire } from 'node:module'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { pino, type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import { ApiServer } from './api/apiServer.js'
+import { refuseLive } from './api/claimSocket.js'
+import { version } from './api/version.js'
 import { type Config, loadConfig, type Overrides } from './config.js'
 import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
@@ -17,8 +18,6 @@ import { Model } from './model/model.js'
 import type { Problem, State } from './model/types.js'
 import { FileSource } from './sources/file/source.js'
 import { StateFile } from './stateFile.js'
-
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
 
 /** How long names may wait for the kernel: a VIP should work before it is named. */
 const kernelFirstMs = 2_000
@@ -98,6 +97,8 @@ function pause(ms: number): Promise<void> {
 export async function runAgent(options: AgentOptions): Promise<void> {
   const config = loadConfig(options.configPath, options.overrides)
   const log = openLog(config)
+  // Before anything is touched that another agent of this node would be holding.
+  await refuseLive(config.socketPath)
   const stateFile = await StateFile.open(config.statePath)
   const model = new Model({
     sources: [FileSource.sourceName],
@@ -112,6 +113,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...(config.cgroupPath !== undefined && { cgroupPath: config.cgroupPath }),
     objectDir: join(import.meta.dirname, '../bpf'),
     limits: config.limits,
+    sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
     log,
   })

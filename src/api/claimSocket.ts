@@ -51,7 +51,8 @@ export async function claimSocket(
   }
 }
 
-async function refuseLive(path: string): Promise<void> {
+/** @throws FairleadError HOST if another agent answers at `path`, or it is something else */
+export async function refuseLive(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined)
   if (found === undefined) return
   if (!found.isSocket()) throw new FairleadError('HOST', `${path} is there and is not a socket`)

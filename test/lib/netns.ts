@@ -162,6 +162,9 @@ interface Teardown {
 
 let labs = 0
 
+/** What a terminal, CI and tap's time limit end a process with. */
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGALRM'] as const
+
 export class NetLab {
   /** Unique on the machine: two runs at a time do not meet. */
   readonly prefix: string
@@ -171,22 +174,22 @@ export class NetLab {
   private readonly onExit = (): void => this.closeNow()
   private readonly onSignal = (signal: NodeJS.Signals): void => {
     this.closeNow()
-    process.exit(signal === 'SIGINT' ? 130 : 143)
+    process.kill(process.pid, signal)
   }
   private closed = false
 
   constructor(t?: Teardown, label = 'fl') {
     this.prefix = `${label}${process.pid.toString(36)}${(labs++).toString(36)}`
     process.once('exit', this.onExit)
-    process.once('SIGINT', this.onSignal)
-    process.once('SIGTERM', this.onSignal)
+    for (const signal of endings) process.once(signal, this.onSignal)
     t?.teardown(() => this.close())
   }
 
   async namespace(name: string): Promise<Namespace> {
     const space = new Namespace(this, `${this.prefix}-${name}`)
-    await run('ip', ['netns', 'add', space.name])
+    // First, so that an end in between leaves nothing.
     this.spaces.push(space)
+    await run('ip', ['netns', 'add', space.name])
     await space.ip('link', 'set', 'lo', 'up')
     return space
   }
@@ -264,8 +267,7 @@ export class NetLab {
     await Promise.all(this.daemons.map((daemon) => daemon.stop('SIGTERM', 3_000)))
     this.closeNow()
     process.off('exit', this.onExit)
-    process.off('SIGINT', this.onSignal)
-    process.off('SIGTERM', this.onSignal)
+    for (const signal of endings) process.off(signal, this.onSignal)
   }
 
   private closeNow(): void {

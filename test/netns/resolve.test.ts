@@ -26,13 +26,10 @@ t.test('every client resolves the service', async (t) => {
   t.match(await run('getent', 'ahostsv4', 'web'), new RegExp(`^${VIP4}\\s`), 'getent, IPv4')
   t.match(await run('getent', 'ahostsv6', 'web'), new RegExp(`^${VIP6}\\s`), 'getent, IPv6')
   t.match(await run('getent', 'hosts', VIP4), /web\.net1/, 'getent backwards')
-  const lookup = `require('dns').lookup('web', {all: true}, (e, a) => console.log(e ?? JSON.stringify(a)))`
+  const lookup = `require('dns').lookup('web', {all: true}, (e, a) => console.log(e ?? JSON.stringify(a.map((x) => x.address).sort())))`
   t.same(
     JSON.parse(await run(process.execPath, '-e', lookup)),
-    [
-      { address: VIP4, family: 4 },
-      { address: VIP6, family: 6 },
-    ],
+    [VIP4, VIP6],
     'Node, through getaddrinfo',
   )
   const resolver = `require('dns').resolve4('web', (e, a) => console.log(e ?? a[0]))`

@@ -28,6 +28,7 @@ t.test('defaults', (t) => {
     socketPath: '/run/fairlead/fairlead.sock',
     statePath: '/var/lib/fairlead/state.json',
     pinPath: '/sys/fs/bpf/fairlead',
+    sweepMs: 30_000,
     limits: {
       ...{ services: 16384, backends: 65536, slots: 262144 },
       ...{ vips: 32768, ports: 65536, flows: 262144 },

@@ -176,6 +176,11 @@ export const agentSchema = fields(
     metrics: listenAddress(undefined, 'Where /metrics is served; absent: nowhere').optional(),
     state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
     pins: absolutePath('Directory on bpffs for maps and links').optional(),
+    sweep: duration(
+      500,
+      3_600_000,
+      'How often every row of the kernel maps is compared with what it should be; default 30s',
+    ).optional(),
     cgroup: absolutePath('cgroup v2 directory for the socket hooks; default: found').optional(),
     dns: fields({
       listen: list(
