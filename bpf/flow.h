@@ -166,6 +166,14 @@ static __always_inline void overflow_key_set(struct overflow_key *key, const str
 	key->protocol = protocol;
 }
 
+static __always_inline struct overflow *overflow_lookup(const struct packet *pkt)
+{
+	struct overflow_key from;
+
+	overflow_key_set(&from, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
+	return bpf_map_lookup_elem(&overflows, &from);
+}
+
 /*
  * flow_via_overflow() - the row of a client's packet that lives under another port.
  * @key: the packet's own; leads to the row if one is returned, else is unchanged
@@ -173,12 +181,9 @@ static __always_inline void overflow_key_set(struct overflow_key *key, const str
 static __always_inline struct flow *flow_via_overflow(const struct packet *pkt, union flow_key *key,
 						      const bool v6)
 {
-	struct overflow_key from;
-	struct overflow *overflow;
+	struct overflow *overflow = overflow_lookup(pkt);
 	struct flow *row;
 
-	overflow_key_set(&from, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
-	overflow = bpf_map_lookup_elem(&overflows, &from);
 	if (!overflow)
 		return NULL;
 	flow_key_set_port(key, overflow->substitute_port, v6);

@@ -95,6 +95,9 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 		return verdict;
 	vip = vip_lookup(network_id, &pkt.dst, v6);
 	if (vip && pkt.kind == PACKET_FLOW) {
+		/* Where containers serve each other, most packets to a backend are replies. */
+		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !overflow_lookup(&pkt))
+			return VERDICT_PASS;
 		verdict = v6 ? admit6(skb) : admit4(skb);
 		if (verdict >= VERDICT_REFUSE)
 			return refuse(skb, &pkt, verdict - VERDICT_REFUSE, v6);
@@ -115,7 +118,7 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 }
 
 /*
- * carry_out() - a packet for a container: if it is a backend's reply, make it come
+ * to_container_ip() - a packet for a container: if it is a backend's reply, make it come
  * from the VIP.
  *
  * A row that has been idle too long still serves a reply: its backend answers the

@@ -44,6 +44,8 @@ export interface Options {
   readonly rodata?: Readonly<Record<string, Value>> & { readonly network_id?: number }
   /** Maps' sizes, where the test needs more than SIZES. */
   readonly sizes?: Readonly<Record<string, number>>
+  /** Default: the one that is shipped. */
+  readonly object?: string
   /** Shares its maps, as the instances of several networks do. */
   readonly beside?: Datapath
 }
@@ -109,7 +111,7 @@ export class Datapath {
   constructor(options: Options = {}) {
     const rodata = { network_id: 1, ...options.rodata }
     this.network = rodata.network_id
-    this.#object = BpfObject.open(OBJECT)
+    this.#object = BpfObject.open(options.object ?? OBJECT)
     try {
       this.#object.setRodata(rodata)
       for (const [map, size] of Object.entries({ ...SIZES, ...options.sizes }))
