@@ -15,6 +15,8 @@ import { loadSock, loadTc, type ProgramSettings } from './programs.js'
 import { reasonOf } from './reason.js'
 import type { SocketScopes } from './reconciler.js'
 
+const SOCKET_PATH = 'socket path'
+
 export interface AttachmentsOptions {
   readonly maps: PinnedMaps
   readonly settings: ProgramSettings
@@ -57,6 +59,11 @@ export class Attachments {
     if (!this.#pruned) await this.#pruneUnknown()
     this.#pruned = true
     await Promise.all([...this.#networks.values()].map(async (network) => network.settled()))
+  }
+
+  /** True when apply() should be called again with the same state; networks look after themselves. */
+  get unfinished(): boolean {
+    return this.#problems.has(SOCKET_PATH)
   }
 
   problems(): Problem[] {
@@ -156,7 +163,6 @@ export class Attachments {
   }
 
   async #applyCgroup(state: State): Promise<void> {
-    const item = 'socket path'
     const wanted = [...state.networks.values()].some(
       ({ attachment }) => attachment.sockets.length > 0,
     )
@@ -165,10 +171,10 @@ export class Attachments {
         throw new FairleadError('HOST', 'sockets cannot be balanced: cgroup v2 is not mounted')
       if (wanted) await this.#cgroup?.attach()
       else await this.#cgroup?.detach()
-      this.#setProblem(item, undefined)
+      this.#setProblem(SOCKET_PATH, undefined)
     } catch (error) {
       this.#options.log.error({ err: error }, 'the socket programs could not be attached')
-      this.#setProblem(item, error)
+      this.#setProblem(SOCKET_PATH, error)
     }
   }
 

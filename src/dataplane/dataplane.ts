@@ -148,8 +148,9 @@ export class Dataplane {
     this.#closed = true
     clearTimeout(this.#retry)
     await this.#reconciler.close()
-    await this.#attachments.close()
     await this.#following
+    clearTimeout(this.#retry)
+    await this.#attachments.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.#maps.close()
   }
@@ -163,15 +164,27 @@ export class Dataplane {
         state = this.#state
         if (state === undefined) break
         await this.#reconciler.settled(state.revision)
+        if (this.#isClosed()) break
         await this.#attachments.apply(state)
         await this.#reconciler.idle()
         this.#finish(state.revision)
       }
+      if (this.#attachments.unfinished) this.#retryLater()
     } catch (error) {
       this.#log.error({ err: error }, 'attaching failed, will be tried again')
-      this.#retry = setTimeout(() => this.#state && this.apply(this.#state), RETRY_MS)
+      this.#retryLater()
     }
     this.#active = false
+  }
+
+  #retryLater(): void {
+    if (this.#closed) return
+    this.#retry = setTimeout(() => this.#state && this.apply(this.#state), RETRY_MS)
+  }
+
+  /** Apart, because the field changes behind an await. */
+  #isClosed(): boolean {
+    return this.#closed
   }
 
   #finish(revision: number): void {

@@ -10,6 +10,7 @@ import { ClaimedTable } from './claims.js'
 import type { Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
 import type { Pace } from './pace.js'
+import type { AddressKey, PortRow, Tables, VipRow } from './records.js'
 import type { Retirement } from './retirement.js'
 import {
   mergeVips,
@@ -22,62 +23,7 @@ import {
   type VipPlan,
 } from './rows.js'
 import type { SlotAllocator, SlotRange } from './slots.js'
-import type { ArrayTable, HashTable, SlotTable } from './tables.js'
-
-/** The rows that are read back, by the field names of bpf/maps.h. */
-export interface AddressKey extends Fields {
-  network: number
-  addr: number | number[]
-}
-
-export interface VipRow extends Fields {
-  flags: number
-  service: number
-}
-
-export interface PortRow extends Fields {
-  service: number
-}
-
-export interface ServiceRow extends Fields {
-  ring4: number
-  slots4: number
-  ring6: number
-  slots6: number
-  algorithm: number
-}
-
-export interface BackendRow extends Fields {
-  addr: number[]
-  service: number
-  incarnation: number
-  flags: number
-}
-
-export interface NameKey extends Fields {
-  kind: number
-  id: number
-}
-
-export interface NameRow extends Fields {
-  text: string
-}
-
-export interface LayoutRow extends Fields {
-  version: number
-  incarnation: number
-}
-
-export interface Tables {
-  readonly vips: Readonly<Record<Family, HashTable<AddressKey, VipRow>>>
-  readonly ports: Readonly<Record<Family, HashTable<AddressKey, PortRow>>>
-  readonly services: HashTable<number, ServiceRow>
-  readonly slots: SlotTable
-  readonly backends: ArrayTable<BackendRow>
-  readonly netnses: HashTable<bigint>
-  readonly names: HashTable<NameKey, NameRow>
-  readonly layout: ArrayTable<LayoutRow>
-}
+import type { HashTable } from './tables.js'
 
 export interface AllIds {
   readonly networks: Ids

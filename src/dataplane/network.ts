@@ -161,7 +161,8 @@ export class NetworkAttachment {
     const ports = absent ? [] : this.#ports(view)
     try {
       const wanted = new Set(ports.flatMap((port) => PROGRAMS.map(([d]) => holdKey(view, port, d))))
-      for (const [key, hold] of this.#holds) if (!wanted.has(key)) await this.#drop(key, hold)
+      for (const [key, hold] of this.#holds)
+        if (!wanted.has(key) || !isAttached(hold)) await this.#drop(key, hold)
       if (view !== undefined && ports.length > 0) {
         await this.#useInstance(view, bridge)
         await this.#attachAll(view, ports)
@@ -321,6 +322,11 @@ export class NetworkAttachment {
 
 function holdKey(view: LinkView | undefined, port: HostLink, direction: Direction): string {
   return `${view?.inode ?? 0} ${port.ifindex} ${direction}`
+}
+
+/** False for a link that somebody else has detached. */
+function isAttached({ link, interface: { ifindex } }: Hold): boolean {
+  return link.info().ifindex === ifindex
 }
 
 function sameBridge(a: BridgePort | undefined, b: BridgePort | undefined): boolean {

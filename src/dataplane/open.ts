@@ -1,9 +1,9 @@
 /** Puts the pieces of the map side together: pinned maps, their shadows, the ids, the installer. */
 import { adoptPinned } from './adopt.js'
 import { Ids } from './ids.js'
-import { Installer, type Tables } from './install.js'
+import { Installer } from './install.js'
 import { MAX_NETWORKS, type PinnedMaps } from './pinnedMaps.js'
-import { tablesInOrder } from './reconciler.js'
+import { tablesInOrder, type Tables } from './records.js'
 import { Retirement } from './retirement.js'
 import { SlotAllocator } from './slots.js'
 import { ArrayTable, HashTable, SlotTable } from './tables.js'

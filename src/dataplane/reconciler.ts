@@ -8,9 +8,10 @@ import type { Log } from '../host/log.js'
 import type { ReconcileStats } from '../model/readback.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
-import type { Installer, Tables } from './install.js'
+import type { Installer } from './install.js'
 import { Pace } from './pace.js'
 import { reasonOf } from './reason.js'
+import { tablesInOrder } from './records.js'
 import { hasRows } from './rows.js'
 import type { Sweepable } from './tables.js'
 
@@ -293,21 +294,6 @@ export class Reconciler {
     this.#told = text
     this.#options.onProblems(problems)
   }
-}
-
-export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] {
-  return [
-    tables.layout,
-    tables.names,
-    tables.backends,
-    tables.slots,
-    tables.services,
-    tables.ports[4],
-    tables.ports[6],
-    tables.vips[4],
-    tables.vips[6],
-    tables.netnses,
-  ]
 }
 
 function takeNetwork({ ids, tables, constants }: Installer, name: Network['name']): void {

@@ -85,6 +85,7 @@ export class LinkWatcher {
   #restartAt = 0
   #backoffMs = MIN_BACKOFF_MS
   #lookTimer: NodeJS.Timeout | undefined
+  #lookDue = Infinity
   #looking: Promise<void> | undefined
   #nextResync = 0
   #checking = false
@@ -104,9 +105,12 @@ export class LinkWatcher {
 
   /** Looks soon, however quiet the namespace is: after a failed attach, say. */
   lookAgain(delayMs: number): void {
-    if (this.#closed || this.#lookTimer !== undefined) return
+    const due = performance.now() + delayMs
+    if (this.#closed || due >= this.#lookDue) return
+    clearTimeout(this.#lookTimer)
+    this.#lookDue = due
     this.#lookTimer = setTimeout(() => {
-      this.#lookTimer = undefined
+      this.#lookDue = Infinity
       this.#looking = (this.#looking ?? Promise.resolve()).then(async () => this.#look())
     }, delayMs)
   }

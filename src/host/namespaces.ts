@@ -13,7 +13,8 @@ const OWN_NAMESPACE = '/proc/self/ns/net'
 /** How a configuration names the agent's own namespace among its globs. */
 export const HOST_NAMESPACE = 'host'
 
-const POLL_MS = 1_000
+/** For directories that are not there yet, and for what inotify does not tell. */
+const POLL_MS = 2_000
 /** A mount gives no inotify event, so a change of the directory is followed by further looks. */
 const LOOKS_AFTER_EVENT_MS = [10, 50, 150, 400]
 

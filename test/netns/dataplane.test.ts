@@ -1,5 +1,5 @@
 /** The dataplane by itself, on interfaces and sockets of namespaces that come and go. */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { Link } from 'libbpf-ts'
 import t, { type Test } from 'tap'
 import { Dataplane, type DataplaneOptions } from '../../src/dataplane/dataplane.js'
@@ -278,13 +278,37 @@ t.test('sockets are balanced in the namespaces asked for, and nowhere else', asy
   t.equal(await fetches(inside), 'hello', 'and on again')
 })
 
+t.test('a link that somebody detached is put back', async (t) => {
+  const { node, pinPath, open } = await plane(t)
+  await node.ip('link', 'add', 'w0', 'type', 'veth', 'peer', 'name', 'other')
+  const dataplane = await open()
+  dataplane.apply(stateOf(1, { namespace: node.path, interfaces: ['w*'] }))
+  await dataplane.settled(1)
+  const ifindexes = () =>
+    readdirSync(`${pinPath}/links`).map((name) => {
+      using link = Link.openPinned(`${pinPath}/links/${name}`)
+      return link.info().ifindex
+    })
+  const before = ifindexes()
+  t.ok(before.every((ifindex) => ifindex !== 0))
+  for (const name of readdirSync(`${pinPath}/links`)) {
+    using link = Link.openPinned(`${pinPath}/links/${name}`)
+    await link.detach()
+  }
+  t.same(ifindexes(), [0, 0])
+  await node.ip('link', 'set', 'w0', 'up')
+  await until('the links', () => ifindexes().join() === before.join())
+})
+
 t.test('what cannot be attached is a problem that goes away', async (t) => {
-  const { node, problems, open } = await plane(t)
-  const dataplane = await open({ cgroupPath: '/sys/fs/cgroup/unified/no-such-group' })
+  const { lab, node, problems, open } = await plane(t)
+  const cgroupPath = `/sys/fs/cgroup/unified/${lab.prefix}`
+  const dataplane = await open({ cgroupPath })
   dataplane.apply(stateOf(1, { namespace: node.path, sockets: [node.path] }))
   await dataplane.settled(1)
   t.match(problems, [{ source: 'dataplane', item: 'socket path' }])
-  dataplane.apply(stateOf(2, { namespace: node.path }))
-  await dataplane.settled(2)
-  t.same(problems, [])
+  mkdirSync(cgroupPath)
+  lab.atClose(() => rmdirSync(cgroupPath))
+  await until('another try', () => problems.length === 0)
+  t.equal(dataplane.readback.attachments().length, 9)
 })

@@ -1,0 +1,74 @@
+/** The maps that the agent writes, and the shapes of the rows that it reads back from them. */
+import type { Family } from '../model/types.js'
+import type { Fields } from './rows.js'
+import type { ArrayTable, HashTable, SlotTable, Sweepable } from './tables.js'
+
+export interface AddressKey extends Fields {
+  network: number
+  addr: number | number[]
+}
+
+export interface VipRow extends Fields {
+  flags: number
+  service: number
+}
+
+export interface PortRow extends Fields {
+  service: number
+}
+
+export interface ServiceRow extends Fields {
+  ring4: number
+  slots4: number
+  ring6: number
+  slots6: number
+  algorithm: number
+}
+
+export interface BackendRow extends Fields {
+  addr: number[]
+  service: number
+  incarnation: number
+  flags: number
+}
+
+export interface NameKey extends Fields {
+  kind: number
+  id: number
+}
+
+export interface NameRow extends Fields {
+  text: string
+}
+
+export interface LayoutRow extends Fields {
+  version: number
+  incarnation: number
+}
+
+export interface Tables {
+  readonly vips: Readonly<Record<Family, HashTable<AddressKey, VipRow>>>
+  readonly ports: Readonly<Record<Family, HashTable<AddressKey, PortRow>>>
+  readonly services: HashTable<number, ServiceRow>
+  readonly slots: SlotTable
+  readonly backends: ArrayTable<BackendRow>
+  readonly netnses: HashTable<bigint>
+  readonly names: HashTable<NameKey, NameRow>
+  readonly layout: ArrayTable<LayoutRow>
+}
+
+/** In the order of writing. */
+export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] {
+  return [
+    tables.layout,
+    tables.names,
+    tables.backends,
+    tables.slots,
+    tables.services,
+    tables.ports[4],
+    tables.ports[6],
+    tables.vips[4],
+    tables.vips[6],
+    tables.netnses,
+  ]
+}
