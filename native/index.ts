@@ -2,7 +2,8 @@
 export { BpfError } from './errors.js'
 export { TypeTable, type Codec, type Value } from './codec.js'
 export { BpfObject, type OpenOptions } from './object.js'
-export { BpfMap, type Codecs, type WriteMode } from './map.js'
+export { BpfMap, type WriteMode } from './map.js'
+export type { Codecs } from './mapCodecs.js'
 export type { Chunk, RawMap } from './rawMap.js'
 export { Program, type DeviceOptions, type TestRunOptions, type TestRunResult } from './program.js'
 export {

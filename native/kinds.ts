@@ -39,6 +39,38 @@ const MAP_TYPES = [
 ] as const
 export type MapType = (typeof MAP_TYPES)[number]
 
+export const PER_CPU_MAPS: ReadonlySet<string> = new Set([
+  'percpu_hash',
+  'percpu_array',
+  'lru_percpu_hash',
+  'percpu_cgroup_storage',
+])
+/** Their keys are indexes, and often have no BTF. */
+export const INDEXED_MAPS: ReadonlySet<string> = new Set([
+  'array',
+  'percpu_array',
+  'prog_array',
+  'perf_event_array',
+  'cgroup_array',
+  'array_of_maps',
+  'devmap',
+  'cpumap',
+  'xskmap',
+  'sockmap',
+  'reuseport_sockarray',
+])
+/** Their values are descriptors on the way in, and ids on the way out. */
+export const DESCRIPTOR_MAPS: ReadonlySet<string> = new Set([
+  'prog_array',
+  'perf_event_array',
+  'cgroup_array',
+  'array_of_maps',
+  'hash_of_maps',
+  'devmap',
+  'devmap_hash',
+  'xskmap',
+])
+
 /** enum bpf_prog_type, from 0. */
 const PROGRAM_TYPES = [
   'unspec',

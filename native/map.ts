@@ -1,16 +1,18 @@
 /** Maps: keys and values through codecs, walks and writes in batches. */
 import { addon, type MapDefinition, type MapDetails, type NativeMap } from './addon.js'
-import { Btf } from './btf.js'
 import * as check from './check.js'
-import { bytesCodec, codecOf, u32Codec, type Codec, type Value } from './codec.js'
+import type { Codec, Value } from './codec.js'
 import { bpfError, BpfError } from './errors.js'
-import { mapTypeName, mapTypeNumber, type MapType } from './kinds.js'
+import {
+  DESCRIPTOR_MAPS,
+  INDEXED_MAPS,
+  mapTypeName,
+  mapTypeNumber,
+  PER_CPU_MAPS,
+  type MapType,
+} from './kinds.js'
+import { pick, withKernelBtf, type Codecs } from './mapCodecs.js'
 import { RawMap } from './rawMap.js'
-
-export interface Codecs<K, V> {
-  readonly key?: Codec<K> | undefined
-  readonly value?: Codec<V> | undefined
-}
 
 /** What to write: any element, only a new one (else EEXIST), only an existing one (else ENOENT). */
 export type WriteMode = 'any' | 'noexist' | 'exist'
@@ -19,33 +21,6 @@ const WRITE_FLAGS: Readonly<Record<WriteMode, number>> = { any: 0, noexist: 1, e
 /** Elements in one call; more would only hold the CPU longer. */
 const CHUNK = 1000
 const CHUNK_BYTES = 1 << 20
-
-const PER_CPU = new Set(['percpu_hash', 'percpu_array', 'lru_percpu_hash', 'percpu_cgroup_storage'])
-/** Their keys are indexes, and often have no BTF. */
-const INDEXED = new Set([
-  'array',
-  'percpu_array',
-  'prog_array',
-  'perf_event_array',
-  'cgroup_array',
-  'array_of_maps',
-  'devmap',
-  'cpumap',
-  'xskmap',
-  'sockmap',
-  'reuseport_sockarray',
-])
-/** Their values are descriptors on the way in, and ids on the way out. */
-const DESCRIPTORS = new Set([
-  'prog_array',
-  'perf_event_array',
-  'cgroup_array',
-  'array_of_maps',
-  'hash_of_maps',
-  'devmap',
-  'devmap_hash',
-  'xskmap',
-])
 
 /**
  * A BPF map. Keys and values are what the codecs say; without BTF they are Uint8Arrays, or numbers
@@ -78,11 +53,11 @@ export class BpfMap<K = Value, V = Value> implements Iterable<[K, V]> {
     this.keySize = definition.keySize
     this.valueSize = definition.valueSize
     this.flags = definition.flags
-    this.perCpu = PER_CPU.has(this.type)
+    this.perCpu = PER_CPU_MAPS.has(this.type)
     this.#stride = Math.ceil(definition.valueSize / 8) * 8
     this.#definition = definition
-    const indexed = INDEXED.has(this.type) && this.keySize === 4
-    const descriptors = DESCRIPTORS.has(this.type) && this.valueSize === 4
+    const indexed = INDEXED_MAPS.has(this.type) && this.keySize === 4
+    const descriptors = DESCRIPTOR_MAPS.has(this.type) && this.valueSize === 4
     this.keyCodec = pick(codecs.key, this.keySize, indexed, `${this.name} key`)
     this.valueCodec = pick(codecs.value, this.valueSize, descriptors, `${this.name} value`)
     if (native !== undefined) this.bind(native)
@@ -401,32 +376,4 @@ export class BpfMap<K = Value, V = Value> implements Iterable<[K, V]> {
 function writeFlags(mode: WriteMode): number {
   check.oneOf(mode, ['any', 'noexist', 'exist'], 'mode')
   return WRITE_FLAGS[mode]
-}
-
-/** @throws RangeError for a codec of another size */
-function pick<T>(given: Codec<T> | undefined, size: number, u32: boolean, what: string): Codec<T> {
-  if (given === undefined) {
-    // Without a layout the caller's T can only be bytes, or the number that the kernel demands.
-    return (u32 ? u32Codec() : bytesCodec(size)) as unknown as Codec<T>
-  }
-  if (given.size !== size) throw new RangeError(`${what}: ${size} bytes, the codec's ${given.size}`)
-  return given
-}
-
-function withKernelBtf<K, V>(details: MapDetails, given: Codecs<K, V>): Codecs<K, V> {
-  if (details.btfId === 0 || (given.key !== undefined && given.value !== undefined)) return given
-  const btf = new Btf(addon.kernelBtf(details.btfId))
-  return {
-    key: given.key ?? codecFor<K>(btf, details.keyTypeId, details.keySize),
-    value: given.value ?? codecFor<V>(btf, details.valueTypeId, details.valueSize),
-  }
-}
-
-/** @internal undefined when there is no type, or one that does not describe the whole */
-export function codecFor<T>(btf: Btf, typeId: number, size: number): Codec<T> | undefined {
-  if (typeId === 0) return undefined
-  const { type } = btf.resolve(typeId)
-  if (type.kind === 'void' || type.kind === 'function' || type.kind === 'forward') return undefined
-  const codec = codecOf<T>(btf, typeId)
-  return codec.size === size ? codec : undefined
 }

@@ -5,7 +5,8 @@ import * as check from './check.js'
 import { codecOf, TypeTable, type Codec, type Value } from './codec.js'
 import { bpfError } from './errors.js'
 import { attachTypeNumber, type AttachType } from './kinds.js'
-import { BpfMap, codecFor } from './map.js'
+import { BpfMap } from './map.js'
+import { codecFor } from './mapCodecs.js'
 import { Program } from './program.js'
 
 export interface OpenOptions {
