@@ -74,6 +74,33 @@ for (const { name, client, vip, backends } of FAMILIES) {
     })
   }
 
+  kernelTest(t, `${name}: after both FINs a TCP flow lives 30 s`, (t, dp) => {
+    serve(dp)
+    for (const flags of ['S', 'A', 'FA']) chosen(dp, flags)
+    dp.age(client, 40000, 'tcp', 31 * HZ)
+    t.equal(chosen(dp, 'A'), first, 'one FIN is half of the conversation')
+    dp.toContainer(replyFrom(first, 'FA'))
+    t.equal(chosen(dp, 'A'), first)
+    dp.age(client, 40000, 'tcp', 31 * HZ)
+    t.equal(dp.fromContainer(tcp({ ...there, flags: 'A' })).verdict, TC.REDIRECT)
+    t.equal(dp.drops('NO_FLOW'), 1)
+  })
+
+  kernelTest(t, `${name}: a direct connection’s row lives as long as it does`, (t, dp) => {
+    dp.addBackend(first, 1)
+    const direct = { ...there, dst: first }
+    const seen = () => dp.flow(client, 40000, 'tcp')?.last_seen ?? 0
+    dp.fromContainer(tcp(direct))
+    dp.age(client, 40000, 'tcp', 100)
+    const aged = seen()
+    dp.fromContainer(tcp({ ...direct, flags: 'A' }))
+    t.ok(seen() - aged >= 100)
+    t.equal(
+      dp.flow(client, 40000, 'tcp')?.flags,
+      dp.constant('FLOW_DIRECT') | dp.constant('FLOW_ESTABLISHED'),
+    )
+  })
+
   kernelTest(t, `${name}: a SYN without an answer is forgotten after 60 s`, (t, dp) => {
     serve(dp)
     chosen(dp, 'S')
