@@ -163,7 +163,10 @@ export class NetworkAttachment {
       const wanted = new Set(ports.flatMap((port) => PROGRAMS.map(([d]) => holdKey(view, port, d))))
       for (const [key, hold] of this.#holds)
         if (!wanted.has(key) || !isAttached(hold)) await this.#drop(key, hold)
-      if (view !== undefined && ports.length > 0) {
+      if (!absent) {
+        // A bridge takes the lowest MAC of its ports, so a new port may well change it. Only what is
+        // routed depends on that MAC; the port need not wait for programs to be loaded anew.
+        if (this.#suits(view, bridge)) await this.#attachAll(view, ports)
         await this.#useInstance(view, bridge)
         await this.#attachAll(view, ports)
       }
@@ -192,6 +195,11 @@ export class NetworkAttachment {
         (bridge !== undefined && link.master === bridge && link.kind === 'veth') ||
         matchesAny(interfaces, link.name),
     )
+  }
+
+  #suits({ inode }: LinkView, bridge: BridgePort | undefined): boolean {
+    const instance = this.#instance
+    return instance?.inode === inode && instance.bridge?.ifindex === bridge?.ifindex
   }
 
   /** The bridge is a constant of the programs: another bridge needs another instance. */
