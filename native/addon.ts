@@ -188,6 +188,12 @@ interface Addon {
     reusePort: boolean
     freeBind: boolean
   }): Promise<number>
+  createSockets(options: {
+    netns: string | undefined
+    ipv6: boolean
+    tcp: boolean
+    count: number
+  }): Promise<number[]>
   probe(): unknown
 }
 

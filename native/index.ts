@@ -15,7 +15,15 @@ export {
   type LinkInfo,
 } from './link.js'
 export { RingBuffer } from './ringbuf.js'
-export { netnsCookie, netnsInode, openSocket, type Netns, type SocketOptions } from './netns.js'
+export {
+  createSockets,
+  netnsCookie,
+  netnsInode,
+  openSocket,
+  type Netns,
+  type NewSockets,
+  type SocketOptions,
+} from './netns.js'
 export { capabilities, probe, type Capability, type KernelFeatures } from './probe.js'
 export type {
   AttachType,

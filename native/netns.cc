@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include "args.h"
 #include "async.h"
@@ -175,8 +176,44 @@ static Napi::Value open_socket(const Napi::CallbackInfo &info)
 		[](Napi::Env env, Fd &fd) { return Napi::Number::New(env, fd.release()); });
 }
 
+static std::vector<Fd> create_sockets_here(int family, int type, uint32_t count)
+{
+	std::vector<Fd> sockets;
+	while (sockets.size() < count) {
+		Fd fd(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+		if (!fd.open())
+			throw Failure("createSockets", std::to_string(count), errno);
+		sockets.push_back(std::move(fd));
+	}
+	return sockets;
+}
+
+// createSockets({netns, ipv6, tcp, count}): a promise of descriptors, the caller's.
+static Napi::Value create_sockets(const Napi::CallbackInfo &info)
+{
+	Napi::Object wanted = read_object(info[0], "options");
+	auto netns = read_optional_string(wanted.Get("netns"), "netns");
+	int family = read_bool(wanted.Get("ipv6"), "ipv6") ? AF_INET6 : AF_INET;
+	int type = read_bool(wanted.Get("tcp"), "tcp") ? SOCK_STREAM : SOCK_DGRAM;
+	uint32_t count = read_u32(wanted.Get("count"), "count", 1024);
+	return Task<std::vector<Fd>>::start(
+		info.Env(),
+		[netns, family, type, count] {
+			NetnsStay stay(netns);
+			return create_sockets_here(family, type, count);
+		},
+		[](Napi::Env env, std::vector<Fd> &sockets) -> Napi::Value {
+			Napi::Array result = Napi::Array::New(env, sockets.size());
+			for (uint32_t i = 0; i < sockets.size(); i++)
+				result.Set(i, Napi::Number::New(env, sockets[i].release()));
+			return result;
+		});
+}
+
 void init_netns(Napi::Env env, Napi::Object exports)
 {
+	exports.Set("createSockets",
+		    Napi::Function::New<guarded<create_sockets>>(env, "createSockets"));
 	exports.Set("netnsCookie", Napi::Function::New<guarded<netns_cookie>>(env, "netnsCookie"));
 	exports.Set("openSocket", Napi::Function::New<guarded<open_socket>>(env, "openSocket"));
 }

@@ -78,3 +78,28 @@ export async function openSocket(options: SocketOptions): Promise<number> {
     freeBind: check.bool(o.freeBind ?? false, 'freeBind'),
   })
 }
+
+export interface NewSockets {
+  netns?: Netns | undefined
+  family: 4 | 6
+  type: 'udp' | 'tcp'
+  /** 1..1024, by one visit to the namespace, which costs milliseconds; default 1. */
+  count?: number | undefined
+}
+
+/**
+ * Sockets of a namespace that are neither bound nor connected, non-blocking and close-on-exec. One
+ * connects from there whoever uses it: `new net.Socket({ fd, manualStart: true }).connect(...)`.
+ * The descriptors are the caller's; each keeps the namespace alive while it is open.
+ *
+ * @throws BpfError EMFILE, EAFNOSUPPORT, or of setns; TypeError, RangeError. Then there are none
+ */
+export async function createSockets(options: NewSockets): Promise<number[]> {
+  const o = check.options(options)
+  return addon.createSockets({
+    netns: netnsPath(o.netns),
+    ipv6: check.oneOf(String(o.family), ['4', '6'], 'family') === '6',
+    tcp: check.oneOf(o.type, ['udp', 'tcp'], 'type') === 'tcp',
+    count: check.integer(o.count ?? 1, 'count', 1, 1024),
+  })
+}

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { closeSync, readlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, Socket } from 'node:net'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { netnsCookie, netnsInode, openSocket } from '../index.js'
+import { createSockets, netnsCookie, netnsInode, openSocket } from '../index.js'
 import { codeOf, descriptors, makeNetns, rejectionOf, run, skip } from './fixture.js'
 
 t.test('cookies and inodes tell namespaces apart', { skip }, (t) => {
@@ -111,4 +111,49 @@ t.test('sockets that cannot be', { skip }, async (t) => {
   t.equal(descriptors().length, before)
   const free = await openSocket({ ...good, address: '192.0.2.1', freeBind: true })
   closeSync(free)
+})
+
+t.test('sockets that connect from within a namespace', { skip }, async (t) => {
+  const netns = makeNetns(t)
+  run('ip', '-n', netns.replace('/run/netns/', ''), 'link', 'set', 'lo', 'up')
+  for (const [family, address] of [
+    [4, '127.0.0.1'],
+    [6, '::1'],
+  ] as const) {
+    const server = createServer((socket) => socket.end('from inside'))
+    const listening = once(server, 'listening')
+    server.listen({ fd: await openSocket({ netns, family, type: 'tcp', address, port: 7002 }) })
+    await listening
+    const [fd, unused] = await createSockets({ netns, family, type: 'tcp', count: 2 })
+    closeSync(unused ?? -1)
+    const client = new Socket({ fd, manualStart: true } as object)
+    client.connect({ host: address, port: 7002 })
+    const [text] = (await once(client, 'data')) as [Buffer]
+    t.equal(text.toString(), 'from inside')
+    client.destroy()
+    server.close()
+  }
+})
+
+t.test('sockets that cannot be created', { skip }, async (t) => {
+  const netns = makeNetns(t)
+  const good = { netns, family: 4, type: 'tcp', count: 3 } as const
+  const sockets = await createSockets(good)
+  t.equal(new Set(sockets).size, 3)
+  sockets.forEach((fd) => closeSync(fd))
+  const before = descriptors().length
+  const wrong: [object, string][] = [
+    [{ family: 5 }, 'TypeError'],
+    [{ type: 'raw' }, 'TypeError'],
+    [{ count: 0 }, 'RangeError'],
+    [{ count: 1025 }, 'RangeError'],
+    [{ count: '1' }, 'TypeError'],
+    [{ netns: '/nowhere' }, 'ENOENT'],
+    [{ netns: '/dev/null' }, 'EINVAL'],
+  ]
+  for (const [change, code] of wrong) {
+    t.equal(await rejectionOf(createSockets({ ...good, ...change })), code, JSON.stringify(change))
+  }
+  t.equal(await rejectionOf(createSockets(undefined as never)), 'TypeError')
+  t.equal(descriptors().length, before)
 })
