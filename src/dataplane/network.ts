@@ -27,7 +27,9 @@ const PROGRAMS: readonly (readonly [Direction, string])[] = [
   ['egress', 'to_container'],
 ]
 
-const RETRY_MS = 500
+const MIN_RETRY_MS = 500
+/** Loading programs takes the loop 130 ms; one that is refused must not be tried in vain often. */
+const MAX_RETRY_MS = 30_000
 
 export interface NetworkContext {
   readonly pins: Pins
@@ -66,6 +68,7 @@ export class NetworkAttachment {
   #again = false
   #seen = false
   #closed = false
+  #retryMs = MIN_RETRY_MS
   #waiting: (() => void)[] = []
 
   constructor(
@@ -171,6 +174,7 @@ export class NetworkAttachment {
         await this.#attachAll(view, ports)
       }
       await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
+      this.#retryMs = MIN_RETRY_MS
       this.#context.onResult(undefined)
     } catch (error) {
       if (this.#closed) return
@@ -179,7 +183,8 @@ export class NetworkAttachment {
         'attaching failed, will be retried',
       )
       this.#context.onResult(error)
-      this.#watcher.lookAgain(RETRY_MS)
+      this.#watcher.lookAgain(this.#retryMs)
+      this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS)
     }
   }
 

@@ -170,7 +170,9 @@ export class LinkWatcher {
 
   #startMonitor(): void {
     const [file, args] = inNamespace(this.#namespace, 'ip', ['-o', 'monitor', 'link'])
-    const monitor = spawn(file, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    // An agent that is killed cannot end it, and it would keep the namespace alive for ever.
+    const dying = ['--pdeathsig', 'KILL', '--', file, ...args]
+    const monitor = spawn('setpriv', dying, { stdio: ['ignore', 'pipe', 'ignore'] })
     this.#monitor = monitor
     const started = performance.now()
     const ended = () => {

@@ -6,7 +6,7 @@ import { Dataplane, type DataplaneOptions } from '../../src/dataplane/dataplane.
 import { detach } from '../../src/dataplane/detach.js'
 import { silent } from '../../src/host/log.js'
 import type { Attachment, Problem, State } from '../../src/model/types.js'
-import { NetLab, until, type Namespace } from '../lib/netns.js'
+import { NetLab, run, until, type Namespace } from '../lib/netns.js'
 import { LIMITS, newPinPath, OBJECT_DIR, removePins } from '../unit/dataplane/bench.js'
 import { backend, network, service, state } from '../unit/dataplane/fixtures.js'
 
@@ -276,6 +276,20 @@ t.test('sockets are balanced in the namespaces asked for, and nowhere else', asy
   dataplane.apply(stateOf(3, globs))
   await dataplane.settled(3)
   t.equal(await fetches(inside), 'hello', 'and on again')
+})
+
+t.test('an agent that is killed keeps no namespace alive', async (t) => {
+  const lab = new NetLab(t)
+  const node = await lab.namespace('node')
+  const links = new URL('../../src/host/links.js', import.meta.url).href
+  const script = `import { LinkWatcher } from '${links}'
+    new LinkWatcher('${node.path}', () => console.log('seen'), console)`
+  const watcher = lab.start(process.execPath, ['--input-type=module', '-e', script])
+  const pids = async () => (await run('ip', ['netns', 'pids', node.name])).stdout.trim()
+  await watcher.printed(/seen/)
+  await until('the monitor', async () => (await pids()) !== '')
+  await watcher.stop('SIGKILL')
+  await until('its end', async () => (await pids()) === '')
 })
 
 t.test('a link that somebody detached is put back', async (t) => {
