@@ -23,13 +23,11 @@ enum place_state {
 struct admission {
 	struct packet pkt;
 	union flow_key key;
+	struct overflow_key from; /* where a substitute port is looked up */
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
 };
-
-/* A verdict beyond those of tc: this and a reason ask the caller to refuse. */
-#define VERDICT_REFUSE 0x100
 
 static __always_inline int drop(enum drop_reason reason)
 {
@@ -111,7 +109,7 @@ static __always_inline enum drop_reason store(struct admission *adm, const struc
 		if (error != -ERRNO_EXIST)
 			return DROP_FLOW_TABLE;
 	}
-	return flow_store_aside(&adm->pkt, &adm->key, row, v6);
+	return flow_store_aside(&adm->from, &adm->key, row, v6);
 }
 
 /* to_server() - does the flow's server side equal what this packet dials directly? */
@@ -249,11 +247,12 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	if (pkt->kind != PACKET_FLOW || !vip)
 		return VERDICT_PASS;
 	flow_key_set(&adm.key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	overflow_key_of(&adm.from, pkt);
 	row = flow_lookup(&adm.key, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;
-		row = flow_via_overflow(pkt, &adm.key, v6);
+		row = flow_via_overflow(pkt, &adm.from, &adm.key, v6);
 	}
 	adm.place = PLACE_OURS;
 	if (!row) {
@@ -275,10 +274,6 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	return start(skb, &adm, vip, occupant, v6);
 }
 
-/*
- * Global functions: the verifier takes each once, by itself. A refusal is left to the
- * caller, because three stacks deep they would not fit 512 bytes.
- */
 __noinline int admit4(struct __sk_buff *skb)
 {
 	return admit(skb, false);

@@ -166,22 +166,22 @@ static __always_inline void overflow_key_set(struct overflow_key *key, const str
 	key->protocol = protocol;
 }
 
-static __always_inline struct overflow *overflow_lookup(const struct packet *pkt)
+/* overflow_key_of() - the key of a client's packet. */
+static __always_inline void overflow_key_of(struct overflow_key *key, const struct packet *pkt)
 {
-	struct overflow_key from;
-
-	overflow_key_set(&from, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
-	return bpf_map_lookup_elem(&overflows, &from);
+	overflow_key_set(key, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
 }
 
 /*
  * flow_via_overflow() - the row of a client's packet that lives under another port.
- * @key: the packet's own; leads to the row if one is returned, else is unchanged
+ * @from: the packet's overflow key
+ * @key:  the packet's own; leads to the row if one is returned, else is unchanged
  */
-static __always_inline struct flow *flow_via_overflow(const struct packet *pkt, union flow_key *key,
-						      const bool v6)
+static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
+						      const struct overflow_key *from,
+						      union flow_key *key, const bool v6)
 {
-	struct overflow *overflow = overflow_lookup(pkt);
+	struct overflow *overflow = bpf_map_lookup_elem(&overflows, from);
 	struct flow *row;
 
 	if (!overflow)
@@ -216,16 +216,16 @@ static __always_inline void flow_repair(const struct packet *pkt, const struct f
 
 /*
  * flow_store_aside() - store a flow under a substitute port.
- * @key: the packet's own; leads to the row when the result is DROP_NONE
+ * @from: overflow key of the packet that starts the flow
+ * @key:  the packet's own; leads to the row when the result is DROP_NONE
  *
  * Returns DROP_NONE, DROP_NO_SOURCE_PORT or DROP_FLOW_TABLE.
  */
-static __always_inline enum drop_reason flow_store_aside(const struct packet *pkt,
+static __always_inline enum drop_reason flow_store_aside(const struct overflow_key *from,
 							 union flow_key *key,
 							 const struct flow *row, const bool v6)
 {
 	struct overflow value = {};
-	struct overflow_key from;
 	__u32 port;
 	long error;
 	int try;
@@ -244,8 +244,7 @@ static __always_inline enum drop_reason flow_store_aside(const struct packet *pk
 	}
 	if (try == SUBSTITUTE_TRIES)
 		return DROP_NO_SOURCE_PORT;
-	overflow_key_set(&from, &pkt->src, pkt->sport, row->vip, row->vip_port, pkt->protocol);
-	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
+	if (!bpf_map_update_elem(&overflows, from, &value, BPF_ANY))
 		return DROP_NONE;
 	flow_delete(key, v6);
 	return DROP_FLOW_TABLE;

@@ -17,6 +17,16 @@
 #define VERDICT_PASS TC_ACT_UNSPEC
 #define VERDICT_DROP TC_ACT_SHOT
 
+/*
+ * Beyond the verdicts of tc: what the program has to call next. The steps are global
+ * functions, so that the verifier takes each once and by itself; they return to the
+ * program instead of calling each other, or their stacks would not fit in 512 bytes.
+ */
+#define VERDICT_ADMIT 0x100	/* admit() decides */
+#define VERDICT_ANSWER 0x101	/* answer_vip() does */
+#define VERDICT_NEIGHBOUR 0x102 /* answer_nd() does */
+#define VERDICT_REFUSE 0x200	/* and a reason: refuse() for that */
+
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)
 {
 	__u8 buffer[ETH_ALEN];

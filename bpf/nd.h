@@ -38,6 +38,16 @@ struct nd_frame {
 	struct nd_advertisement nd;
 } __attribute__((packed));
 
+/* is_solicitation() - cheap: of ICMPv6 only; nd_asks() looks closer. */
+static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u8 type;
+
+	return pkt->protocol == IPPROTO_ICMPV6 &&
+	       !bpf_skb_load_bytes(skb, pkt->l4_offset, &type, sizeof(type)) &&
+	       type == ICMP6_NEIGHBOUR_SOLICITATION;
+}
+
 static __always_inline bool nd_asks(struct __sk_buff *skb, const struct packet *pkt,
 				    struct nd_message *message)
 {
@@ -87,7 +97,7 @@ static __always_inline int nd_reply(struct __sk_buff *skb, const struct packet *
 	return bpf_skb_store_bytes(skb, 0, &frame, sizeof(frame), 0);
 }
 
-/* answer_nd() - the verdict on an ICMPv6 packet that is not addressed to a VIP. */
+/* answer_nd() - the verdict on a solicitation, to a group or to the VIP itself. */
 static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet *pkt)
 {
 	struct nd_message message;

@@ -129,6 +129,9 @@ static __always_inline enum packet_kind skip_extensions(struct __sk_buff *skb, s
 	__u8 extension[2]; /* next header, length in units of 8 beyond the first */
 	int i;
 
+	/* clang 19 lays this loop out so that it falls through backwards, which kernel 6.1
+	 * takes for an endless one ("back-edge"): unrolled there is none. */
+#pragma unroll
 	for (i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		if (pkt->protocol == IPPROTO_FRAGMENT)
 			return PACKET_FRAGMENT;

@@ -28,8 +28,33 @@ struct icmp_head {
 	__be32 unused;
 };
 
+/*
+ * What a refusal needs of the offending packet. Not struct packet: parsing again would
+ * take a third of the stack that is left this deep.
+ */
+struct offender {
+	struct addr src;
+	struct addr dst;
+	__u32 l4_offset;
+};
+
+static __always_inline int offender_read(struct __sk_buff *skb, struct offender *of,
+					 __u32 l4_offset, const bool v6)
+{
+	__be32 pair[2];
+
+	of->l4_offset = l4_offset;
+	if (v6)
+		return bpf_skb_load_bytes(skb, ETH_HLEN + 8, &of->src, 2 * sizeof(of->src));
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + 12, pair, sizeof(pair)))
+		return -1;
+	addr_set4(&of->src, pair[0]);
+	addr_set4(&of->dst, pair[1]);
+	return 0;
+}
+
 /* store_ip() - a fresh IP header of a packet from the VIP to the client. */
-static __always_inline int store_ip(struct __sk_buff *skb, const struct packet *pkt, __u8 protocol,
+static __always_inline int store_ip(struct __sk_buff *skb, const struct offender *of, __u8 protocol,
 				    __u32 payload_bytes, const bool v6)
 {
 	if (v6) {
@@ -40,8 +65,8 @@ static __always_inline int store_ip(struct __sk_buff *skb, const struct packet *
 			.hop_limit = REPLY_TTL,
 		};
 
-		addr_copy(ip.saddr.in6_u.u6_addr32, pkt->dst.words);
-		addr_copy(ip.daddr.in6_u.u6_addr32, pkt->src.words);
+		addr_copy(ip.saddr.in6_u.u6_addr32, of->dst.words);
+		addr_copy(ip.daddr.in6_u.u6_addr32, of->src.words);
 		return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 	}
 	struct iphdr ip = {
@@ -51,21 +76,21 @@ static __always_inline int store_ip(struct __sk_buff *skb, const struct packet *
 		.frag_off = bpf_htons(IP4_DONT_FRAGMENT),
 		.ttl = REPLY_TTL,
 		.protocol = protocol,
-		.saddr = pkt->dst.words[3],
-		.daddr = pkt->src.words[3],
+		.saddr = of->dst.words[3],
+		.daddr = of->src.words[3],
 	};
 
 	ip.check = ~csum_fold16(csum_words(&ip, sizeof(ip)));
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 }
 
-static __always_inline int reset_segment(struct __sk_buff *skb, const struct packet *pkt,
+static __always_inline int reset_segment(struct __sk_buff *skb, const struct offender *of,
 					 struct tcphdr *reset, const bool v6)
 {
 	__u32 sequence_bytes;
 	struct tcphdr tcp;
 
-	if (bpf_skb_load_bytes(skb, pkt->l4_offset, &tcp, sizeof(tcp)))
+	if (bpf_skb_load_bytes(skb, of->l4_offset, &tcp, sizeof(tcp)))
 		return -1;
 	reset->source = tcp.dest;
 	reset->dest = tcp.source;
@@ -75,7 +100,7 @@ static __always_inline int reset_segment(struct __sk_buff *skb, const struct pac
 		reset->seq = tcp.ack_seq;
 		return 0;
 	}
-	sequence_bytes = ETH_HLEN + ip_bytes(skb, v6) - pkt->l4_offset - pkt->l4_bytes;
+	sequence_bytes = ETH_HLEN + ip_bytes(skb, v6) - of->l4_offset - tcp.doff * 4;
 	reset->ack = 1;
 	reset->ack_seq = bpf_htonl(bpf_ntohl(tcp.seq) + sequence_bytes + tcp.syn + tcp.fin);
 	return 0;
@@ -88,7 +113,7 @@ static __always_inline int reset_segment(struct __sk_buff *skb, const struct pac
  * written elsewhere; so a packet with options or extension headers is not answered.
  * Returns 0 or a negative errno; then drop the packet.
  */
-static __always_inline int make_reset(struct __sk_buff *skb, const struct packet *pkt,
+static __always_inline int make_reset(struct __sk_buff *skb, const struct offender *of,
 				      const bool v6)
 {
 	const __u32 tcp_offset = ETH_HLEN + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES);
@@ -96,44 +121,42 @@ static __always_inline int make_reset(struct __sk_buff *skb, const struct packet
 	__u64 sum;
 	int partial;
 
-	if (pkt->l4_offset != tcp_offset || reset_segment(skb, pkt, &reset, v6))
+	if (of->l4_offset != tcp_offset || reset_segment(skb, of, &reset, v6))
 		return -1;
 	partial = csum_left_to_device(skb, tcp_offset + TCP_CHECK_OFFSET);
 	if (partial < 0 || bpf_skb_change_tail(skb, tcp_offset + sizeof(reset), 0))
 		return -1;
-	sum = csum_pseudo(&pkt->src, &pkt->dst, IPPROTO_TCP, sizeof(reset), v6);
+	sum = csum_pseudo(&of->src, &of->dst, IPPROTO_TCP, sizeof(reset), v6);
 	if (partial)
 		reset.check = csum_fold16(sum);
 	else
 		reset.check = ~csum_fold16(sum + csum_words(&reset, sizeof(reset)));
-	if (turn_ethernet(skb) || store_ip(skb, pkt, IPPROTO_TCP, sizeof(reset), v6))
+	if (turn_ethernet(skb) || store_ip(skb, of, IPPROTO_TCP, sizeof(reset), v6))
 		return -1;
 	return bpf_skb_store_bytes(skb, tcp_offset, &reset, sizeof(reset), 0);
 }
 
-/* sum_bytes() - of the first @bytes from the IP header on. */
+/*
+ * sum_bytes() - of the first @bytes from the IP header on; at least 1.
+ *
+ * The last chunk is 1 to 64 bytes by its form, so the verifier need not be told.
+ */
 static __always_inline int sum_bytes(struct __sk_buff *skb, __u32 bytes, __u64 *sum)
 {
+	__u32 whole = (bytes - 1) / SUM_CHUNK_BYTES;
+	__u32 last = (bytes - 1) % SUM_CHUNK_BYTES + 1;
 	__u8 chunk[SUM_CHUNK_BYTES];
-	__u32 at, left;
-	int i;
+	__u32 i;
 
-	for (i = 0; i <= QUOTE6_BYTES / SUM_CHUNK_BYTES; i++) {
-		at = i * SUM_CHUNK_BYTES;
-		if (at >= bytes)
-			return 0;
-		left = bytes - at;
-		/* clang 19 knows that left > 0 and drops what tells the verifier so. */
-		asm volatile("" : "+r"(left));
-		if (left == 0)
-			return 0;
-		if (left > SUM_CHUNK_BYTES)
-			left = SUM_CHUNK_BYTES;
-		__builtin_memset(chunk, 0, sizeof(chunk));
-		if (bpf_skb_load_bytes(skb, ETH_HLEN + at, chunk, left))
+	for (i = 0; i < QUOTE6_BYTES / SUM_CHUNK_BYTES && i < whole; i++) {
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + i * SUM_CHUNK_BYTES, chunk, sizeof(chunk)))
 			return -1;
 		*sum += csum_words(chunk, sizeof(chunk));
 	}
+	__builtin_memset(chunk, 0, sizeof(chunk));
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + whole * SUM_CHUNK_BYTES, chunk, last))
+		return -1;
+	*sum += csum_words(chunk, sizeof(chunk));
 	return 0;
 }
 
@@ -143,10 +166,10 @@ static __always_inline int sum_bytes(struct __sk_buff *skb, __u32 bytes, __u64 *
  * What a device completes makes the UDP part sum to the complement of the sum that is
  * now in the checksum field, however much of the packet is quoted.
  */
-static __always_inline int sum_quote(struct __sk_buff *skb, const struct packet *pkt,
+static __always_inline int sum_quote(struct __sk_buff *skb, const struct offender *of,
 				     __u32 quote_bytes, __u64 *sum)
 {
-	__u32 check_offset = pkt->l4_offset + UDP_CHECK_OFFSET;
+	__u32 check_offset = of->l4_offset + UDP_CHECK_OFFSET;
 	int partial = csum_left_to_device(skb, check_offset);
 	__u16 check;
 
@@ -157,7 +180,7 @@ static __always_inline int sum_quote(struct __sk_buff *skb, const struct packet 
 	if (bpf_skb_load_bytes(skb, check_offset, &check, sizeof(check)))
 		return -1;
 	*sum += (__u16)~check;
-	return sum_bytes(skb, pkt->l4_offset - ETH_HLEN, sum);
+	return sum_bytes(skb, of->l4_offset - ETH_HLEN, sum);
 }
 
 /*
@@ -166,7 +189,7 @@ static __always_inline int sum_quote(struct __sk_buff *skb, const struct packet 
  * Room is made before the Ethernet header, whose old place becomes part of the new
  * headers: the quoted packet is not moved.
  */
-static __always_inline int make_unreachable(struct __sk_buff *skb, const struct packet *pkt,
+static __always_inline int make_unreachable(struct __sk_buff *skb, const struct offender *of,
 					    const bool v6)
 {
 	const __u32 added = (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) + ICMP_BYTES;
@@ -181,50 +204,46 @@ static __always_inline int make_unreachable(struct __sk_buff *skb, const struct 
 	if (quote > (v6 ? QUOTE6_BYTES : QUOTE4_BYTES))
 		quote = v6 ? QUOTE6_BYTES : QUOTE4_BYTES;
 	if (turn_ethernet(skb) || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
-	    sum_quote(skb, pkt, quote, &sum))
+	    sum_quote(skb, of, quote, &sum))
 		return -1;
 	if (v6)
-		sum += csum_pseudo(&pkt->src, &pkt->dst, IPPROTO_ICMPV6, ICMP_BYTES + quote, v6);
+		sum += csum_pseudo(&of->src, &of->dst, IPPROTO_ICMPV6, ICMP_BYTES + quote, v6);
 	icmp.check = ~csum_fold16(sum + csum_words(&icmp, sizeof(icmp)));
 	/* Also when nothing is cut: it undoes segmentation offload. */
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quote, 0) || bpf_skb_change_head(skb, added, 0) ||
 	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) ||
-	    store_ip(skb, pkt, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_BYTES + quote, v6))
+	    store_ip(skb, of, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, ICMP_BYTES + quote, v6))
 		return -1;
 	return bpf_skb_store_bytes(skb, ETH_HLEN + added - ICMP_BYTES, &icmp, sizeof(icmp), 0);
 }
 
 /* The verifier takes a global function by itself, and its stack only when called. */
-__noinline int make_reset4(struct __sk_buff *skb)
+__noinline int make_reset4(struct __sk_buff *skb, __u32 l4_offset)
 {
-	struct packet pkt;
+	struct offender of;
 
-	parse(skb, &pkt, false);
-	return pkt.kind == PACKET_FLOW ? make_reset(skb, &pkt, false) : -1;
+	return offender_read(skb, &of, l4_offset, false) ? -1 : make_reset(skb, &of, false);
 }
 
-__noinline int make_reset6(struct __sk_buff *skb)
+__noinline int make_reset6(struct __sk_buff *skb, __u32 l4_offset)
 {
-	struct packet pkt;
+	struct offender of;
 
-	parse(skb, &pkt, true);
-	return pkt.kind == PACKET_FLOW ? make_reset(skb, &pkt, true) : -1;
+	return offender_read(skb, &of, l4_offset, true) ? -1 : make_reset(skb, &of, true);
 }
 
-__noinline int make_unreachable4(struct __sk_buff *skb)
+__noinline int make_unreachable4(struct __sk_buff *skb, __u32 l4_offset)
 {
-	struct packet pkt;
+	struct offender of;
 
-	parse(skb, &pkt, false);
-	return pkt.kind == PACKET_FLOW ? make_unreachable(skb, &pkt, false) : -1;
+	return offender_read(skb, &of, l4_offset, false) ? -1 : make_unreachable(skb, &of, false);
 }
 
-__noinline int make_unreachable6(struct __sk_buff *skb)
+__noinline int make_unreachable6(struct __sk_buff *skb, __u32 l4_offset)
 {
-	struct packet pkt;
+	struct offender of;
 
-	parse(skb, &pkt, true);
-	return pkt.kind == PACKET_FLOW ? make_unreachable(skb, &pkt, true) : -1;
+	return offender_read(skb, &of, l4_offset, true) ? -1 : make_unreachable(skb, &of, true);
 }
 
 /*
@@ -232,22 +251,34 @@ __noinline int make_unreachable6(struct __sk_buff *skb)
  *
  * A reset is never answered: two ends without a flow would reset each other for ever.
  */
-static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt,
-				  enum drop_reason reason, const bool v6)
+static __always_inline int refuse(struct __sk_buff *skb, enum drop_reason reason, const bool v6)
 {
+	struct packet pkt;
 	int error;
 
 	count_drop(reason, PATH_TC);
-	if (pkt->tcp_flags & TCP_RST)
+	parse(skb, &pkt, v6);
+	if (pkt.kind != PACKET_FLOW || (pkt.tcp_flags & TCP_RST))
 		return VERDICT_DROP;
-	if (pkt->protocol == IPPROTO_TCP)
-		error = v6 ? make_reset6(skb) : make_reset4(skb);
+	if (pkt.protocol == IPPROTO_TCP)
+		error = v6 ? make_reset6(skb, pkt.l4_offset) : make_reset4(skb, pkt.l4_offset);
 	else
-		error = v6 ? make_unreachable6(skb) : make_unreachable4(skb);
+		error = v6 ? make_unreachable6(skb, pkt.l4_offset)
+			   : make_unreachable4(skb, pkt.l4_offset);
 	if (error)
 		return VERDICT_DROP;
 	count_event(EVENT_REFUSED, PATH_TC);
 	return send_back(skb);
+}
+
+__noinline int refuse4(struct __sk_buff *skb, __u32 reason)
+{
+	return refuse(skb, reason, false);
+}
+
+__noinline int refuse6(struct __sk_buff *skb, __u32 reason)
+{
+	return refuse(skb, reason, true);
 }
 
 #endif

@@ -49,6 +49,11 @@ __noinline int answer_solicitation(struct __sk_buff *skb)
 	return pkt.kind == PACKET_OTHER ? answer_nd(skb, &pkt) : VERDICT_PASS;
 }
 
+__noinline int answer_request(struct __sk_buff *skb)
+{
+	return answer_arp(skb);
+}
+
 /*
  * carry_known() - the fast path of a client's packet.
  * @verdict: usable only when the result is true
@@ -82,6 +87,15 @@ static __always_inline bool carry_known(struct __sk_buff *skb, const struct pack
 	return true;
 }
 
+static __always_inline bool has_substitute(const struct packet *pkt)
+{
+	struct overflow_key from;
+
+	overflow_key_of(&from, pkt);
+	return bpf_map_lookup_elem(&overflows, &from);
+}
+
+/* from_container_ip() - the verdict on a container's packet, or what decides it. */
 static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v6)
 {
 	struct packet pkt;
@@ -96,25 +110,23 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	vip = vip_lookup(network_id, &pkt.dst, v6);
 	if (vip && pkt.kind == PACKET_FLOW) {
 		/* Where containers serve each other, most packets to a backend are replies. */
-		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !overflow_lookup(&pkt))
+		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !has_substitute(&pkt))
 			return VERDICT_PASS;
-		verdict = v6 ? admit6(skb) : admit4(skb);
-		if (verdict >= VERDICT_REFUSE)
-			return refuse(skb, &pkt, verdict - VERDICT_REFUSE, v6);
-		return verdict;
+		return VERDICT_ADMIT;
 	}
-	if (vip && (vip->flags & VIP_BALANCED)) {
-		/* A solicitation may be sent to the VIP itself, to see if it is still there. */
-		if (v6 && pkt.kind == PACKET_OTHER && pkt.protocol == IPPROTO_ICMPV6) {
-			verdict = answer_solicitation(skb);
-			if (verdict != VERDICT_PASS)
-				return verdict;
-		}
-		return v6 ? answer_vip6(skb) : answer_vip4(skb);
-	}
-	if (v6 && pkt.kind == PACKET_OTHER && pkt.protocol == IPPROTO_ICMPV6)
-		return answer_solicitation(skb);
-	return VERDICT_PASS;
+	if (v6 && pkt.kind == PACKET_OTHER && is_solicitation(skb, &pkt))
+		return VERDICT_NEIGHBOUR;
+	return vip && (vip->flags & VIP_BALANCED) ? VERDICT_ANSWER : VERDICT_PASS;
+}
+
+__noinline int from_container4(struct __sk_buff *skb)
+{
+	return from_container_ip(skb, false);
+}
+
+__noinline int from_container6(struct __sk_buff *skb)
+{
+	return from_container_ip(skb, true);
 }
 
 /*
@@ -164,6 +176,21 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	return VERDICT_PASS;
 }
 
+/* decide() - let the slow path that a family's fast path named decide. */
+static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool v6)
+{
+	if (verdict == VERDICT_ADMIT)
+		verdict = v6 ? admit6(skb) : admit4(skb);
+	else if (verdict == VERDICT_ANSWER)
+		verdict = v6 ? answer_vip6(skb) : answer_vip4(skb);
+	else if (v6 && verdict == VERDICT_NEIGHBOUR)
+		verdict = answer_solicitation(skb);
+	if (verdict < VERDICT_REFUSE)
+		return verdict;
+	verdict -= VERDICT_REFUSE;
+	return v6 ? refuse6(skb, verdict) : refuse4(skb, verdict);
+}
+
 /* from_container() - ingress of the host side: what the container sends. */
 SEC("tc")
 int from_container(struct __sk_buff *skb)
@@ -171,11 +198,11 @@ int from_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return from_container_ip(skb, false);
+		return decide(skb, from_container4(skb), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return from_container_ip(skb, true);
+		return decide(skb, from_container6(skb), true);
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return answer_arp(skb);
+		return answer_request(skb);
 	return VERDICT_PASS;
 }
 
