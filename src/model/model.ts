@@ -1,5 +1,6 @@
 /**
- * The one desired state: snapshots of several sources, merged. No I/O and no clock.
+ * The one desired state: snapshots of several sources, merged, and the states that backends were
+ * found to be in laid over them. No I/O and no clock.
  *
  * Precedence is by the order in which sources were registered, then by the order in a snapshot
  * (sources put what is older first): on any conflict the earlier item stays and the later one is
@@ -8,7 +9,8 @@
 import type { Assignments } from './ipam.js'
 import { merge, type Merged } from './merge.js'
 import { sameData } from './diff.js'
-import type { Network, Problem, Service, ServiceKey, Snapshot, State } from './types.js'
+import { overlay, type BackendStates } from './overlay.js'
+import type { Service, ServiceKey, Snapshot, State } from './types.js'
 
 export interface ModelOptions {
   /** Names of all the sources there will be, first wins. */
@@ -31,6 +33,9 @@ export class Model {
   readonly #pending: { state: State; previous: State }[] = []
   #notifying = false
   #merged: Merged
+  /** What sources said of each service, before `#states`; a new map whenever it differs. */
+  #declared: ReadonlyMap<ServiceKey, Service> = new Map()
+  readonly #states = new Map<ServiceKey, BackendStates>()
   #assignments: Assignments
   #state: State = EMPTY
 
@@ -49,6 +54,14 @@ export class Model {
   /** What must survive a reboot; a new map whenever it differs. */
   get assignments(): Assignments {
     return this.#assignments
+  }
+
+  /**
+   * The services as their sources gave them, without what `setStates` said; for those who say it.
+   * As with a state, what does not change keeps its identity, the map included.
+   */
+  get declared(): ReadonlyMap<ServiceKey, Service> {
+    return this.#declared
   }
 
   /** Whether all of these sources (default: all there are) have published. */
@@ -80,15 +93,43 @@ export class Model {
     const reported = [...this.#sources, ...this.#reporters].flatMap(
       (name) => this.#snapshots.get(name)?.problems ?? [],
     )
-    const merged = { ...this.#merged, problems: [...reported, ...this.#merged.problems] }
-    const previous = this.#state
-    const next = settled(previous, merged)
-    if (next !== previous) {
-      this.#state = next
-      this.#pending.push({ state: next, previous })
-      this.#notify()
+    const problems = [...reported, ...this.#merged.problems]
+    const before = this.#state
+    const declared = this.#declared
+    this.#declared = adopted(declared, this.#merged.services)
+    const unchanged = this.#declared === declared
+    return this.#replace({
+      networks: adopted(before.networks, this.#merged.networks),
+      services: unchanged ? before.services : adopted(before.services, this.#overlaid()),
+      problems: sameData(before.problems, problems) ? before.problems : problems,
+    })
+  }
+
+  /**
+   * Lays states over what sources say of backends: of the two the worse one holds (active, draining,
+   * down). Costs what the services named cost, and a copy of the map; the others are not looked at.
+   *
+   * @param changes services whose states differ from what was said before, each with all of its
+   *                backends' that are not as declared; an empty map takes all back. It may name
+   *                services and addresses that are not there (yet)
+   * @returns       the state in force, with the old revision if nothing differs
+   * @throws AggregateError of what listeners threw
+   */
+  setStates(changes: ReadonlyMap<ServiceKey, BackendStates>): State {
+    const before = this.#state
+    const services = new Map(before.services)
+    let same = true
+    for (const [key, states] of changes) {
+      if (states.size === 0) this.#states.delete(key)
+      else this.#states.set(key, states)
+      const declared = this.#declared.get(key)
+      if (declared === undefined) continue
+      const service = overlay(declared, states)
+      if (sameData(service, before.services.get(key))) continue
+      services.set(key, service)
+      same = false
     }
-    return this.#state
+    return same ? before : this.#replace({ ...before, services })
   }
 
   /**
@@ -111,6 +152,31 @@ export class Model {
     if (!sameMap(this.#assignments, assignments)) this.#assignments = assignments
   }
 
+  #overlaid(): ReadonlyMap<ServiceKey, Service> {
+    if (this.#states.size === 0) return this.#declared
+    const services = new Map<ServiceKey, Service>()
+    for (const [key, service] of this.#declared) {
+      services.set(key, overlay(service, this.#states.get(key)))
+    }
+    return services
+  }
+
+  /** The parts of `next` that do not differ are those of the state in force. */
+  #replace(next: Omit<State, 'revision'>): State {
+    const previous = this.#state
+    const same =
+      next.networks === previous.networks &&
+      next.services === previous.services &&
+      next.problems === previous.problems
+    // The first revision says that a source has spoken, even of nothing.
+    if (same && previous.revision > 0) return previous
+    const { networks, services, problems } = next
+    this.#state = { revision: previous.revision + 1, networks, services, problems }
+    this.#pending.push({ state: this.#state, previous })
+    this.#notify()
+    return this.#state
+  }
+
   #notify(): void {
     if (this.#notifying) return
     this.#notifying = true
@@ -130,27 +196,6 @@ export class Model {
     }
     if (errors.length > 0) throw new AggregateError(errors, 'listeners of the state failed')
   }
-}
-
-/** `previous` itself if nothing differs; else parts that are the same keep their identity. */
-function settled(
-  previous: State,
-  next: {
-    readonly networks: ReadonlyMap<string, Network>
-    readonly services: ReadonlyMap<ServiceKey, Service>
-    readonly problems: readonly Problem[]
-  },
-): State {
-  const networks = adopted(previous.networks, next.networks)
-  const services = adopted(previous.services, next.services)
-  const problems = sameData(previous.problems, next.problems) ? previous.problems : next.problems
-  const same =
-    networks === previous.networks &&
-    services === previous.services &&
-    problems === previous.problems
-  // The first revision says that a source has spoken, even of nothing.
-  if (same && previous.revision > 0) return previous
-  return { revision: previous.revision + 1, networks, services, problems }
 }
 
 /** `after` with the values of `before` where these are equal; `before` itself if all are. */

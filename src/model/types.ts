@@ -67,6 +67,43 @@ export interface Backend {
   readonly hostname?: string
 }
 
+/** When a backend is checked, and how many results in a row turn it. */
+interface HealthTiming {
+  readonly intervalMs: number
+  /** At most `intervalMs`. */
+  readonly timeoutMs: number
+  /** Successes in a row that bring a backend back, 1 or more. */
+  readonly rise: number
+  /** Failures in a row that take a backend out, 1 or more. */
+  readonly fall: number
+  /** Least weight of healthy backends, of one family, with which the service is offered at all. */
+  readonly quorum?: number
+}
+
+/** How the backends of a service are asked whether they work; each is asked at its address. */
+export type HealthCheck = HealthTiming &
+  (
+    | { readonly type: 'tcp'; readonly port: number }
+    | {
+        readonly type: 'http' | 'https'
+        readonly port: number
+        /** With query; begins with `/`. */
+        readonly path: string
+        /** Host header and server name; absent: the backend's address. */
+        readonly host?: string
+        /** Ranges of codes that count as healthy, both ends included. */
+        readonly statuses: readonly (readonly [number, number])[]
+        /** Whether the certificate must be valid for `host`. */
+        readonly verify: boolean
+      }
+    | {
+        readonly type: 'exec'
+        readonly port?: number
+        /** Program and arguments; `{address}` and `{port}` in them are replaced. Exit 0: healthy. */
+        readonly command: readonly string[]
+      }
+  )
+
 /** A service on one network, as a source gives it. */
 export interface ServiceSpec {
   readonly network: string
@@ -82,6 +119,8 @@ export interface ServiceSpec {
   readonly ttlSeconds: number
   readonly aliases: readonly string[]
   readonly backends: readonly Backend[]
+  /** Absent: backends are not checked. */
+  readonly health?: HealthCheck
 }
 
 /** A service on one network with its VIPs settled: none in mode dnsrr or if the pool had none. */

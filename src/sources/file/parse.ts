@@ -8,6 +8,7 @@ import { serviceKey } from '../../model/types.js'
 import type { Backend, Family, Network, Port, ServiceSpec } from '../../model/types.js'
 import { YamlFile, type FieldPath, type Mistake } from './document.js'
 import { durationMs, expectation, shown } from './fields.js'
+import { healthOf } from './health.js'
 import { check } from './issues.js'
 import {
   networkSchema,
@@ -193,14 +194,17 @@ function commonPart(
 ): Omit<ServiceSpec, 'network' | 'vips' | 'autoVips'> {
   const ttlMs = entry.ttl === undefined ? DEFAULT_TTL_SECONDS * 1000 : (durationMs(entry.ttl) ?? 0)
   if (ttlMs % 1000 !== 0) complain(['ttl'], expectation('whole seconds', entry.ttl))
+  const ports = portsOf(entry, complain)
+  const health = entry.health && healthOf(entry.health, ports, complain)
   return {
     name: entry.name.toLowerCase(),
     mode: entry.mode ?? 'vip',
-    ports: portsOf(entry, complain),
+    ports,
     algorithm: entry.algorithm ?? 'rr',
     ttlSeconds: Math.floor(ttlMs / 1000),
     aliases: [...new Set((entry.aliases ?? []).map((alias) => alias.toLowerCase()))],
     backends: backendsOf(entry, complain),
+    ...(health === undefined ? {} : { health }),
   }
 }
 
@@ -355,7 +359,7 @@ function nameOf(value: unknown): { name?: string } {
   return typeof value.name === 'string' ? { name: value.name.toLowerCase() } : {}
 }
 
-interface Complain {
+export interface Complain {
   (path: FieldPath, reason: string, code?: Mistake['code']): void
   readonly mistakes: Mistake[]
 }

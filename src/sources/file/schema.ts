@@ -25,9 +25,12 @@ export const MAX_SERVICES = 100_000
 const MAX_BACKENDS_OF_ONE = 65_536
 const MAX_VIPS = 16
 const MAX_GLOBS = 256
+const STATUS_EXPECTED = 'a status 100..599, or a range such as 200-299'
 /** A day. Longer would outlive any mistake's correction. */
 const MAX_TTL_MS = 86_400_000
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/i
+
+const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/
 
 export const PROTOCOLS = ['tcp', 'udp'] as const
 
@@ -41,6 +44,15 @@ export function parsePort(
   const port = match[1] === undefined ? targetPort : Number(match[1])
   if (Math.min(port, targetPort) < 1 || Math.max(port, targetPort) > 65535) return undefined
   return { port, targetPort, protocol: match[3]?.toLowerCase() === 'udp' ? 'udp' : 'tcp' }
+}
+
+/** A code, or `from-to`; undefined if it is neither. */
+export function parseStatus(value: number | string): [number, number] | undefined {
+  const match = STATUS.exec(`${value}`)
+  if (match === null) return undefined
+  const from = Number(match[1])
+  const to = match[2] === undefined ? from : Number(match[2])
+  return from <= to ? [from, to] : undefined
 }
 
 function glob(description: string) {
@@ -132,6 +144,65 @@ const backendSchema = z
   ])
   .meta({ description: 'A backend of the service' })
 
+/** What goes into a request's head must not end it. */
+function printable(expected: string, pattern: RegExp, description: string) {
+  return checkedText(
+    expected,
+    (value) => value.length <= 1024 && /^[\x21-\x7e]+$/.test(value) && pattern.test(value),
+    description,
+  )
+}
+
+const statusSchema = z
+  .union([z.number(), z.string()], { error: ({ input }) => expectation(STATUS_EXPECTED, input) })
+  .refine((value) => parseStatus(value) !== undefined, {
+    error: ({ input }) => expectation(STATUS_EXPECTED, input),
+  })
+  .meta({ description: 'A code, or from-to' })
+
+const healthSchema = fields(
+  {
+    type: choice(['tcp', 'http', 'https', 'exec'], 'How backends are checked'),
+    port: integer(1, 65535, 'Default: the target of the first TCP port').optional(),
+    interval: duration(100, 3_600_000, 'From check to check; default 5s').optional(),
+    timeout: duration(
+      10,
+      3_600_000,
+      'When a check has failed, at most the interval; default 2s, or the interval if shorter',
+    ).optional(),
+    rise: integer(1, 1000, 'Successes in a row that bring a backend back; default 2').optional(),
+    fall: integer(1, 1000, 'Failures in a row that take it out; default 3').optional(),
+    quorum: integer(
+      1,
+      1_000_000_000,
+      'Least weight of healthy backends of a family; with less, the service refuses',
+    ).optional(),
+    path: printable('a path that begins with /', /^\//, 'What is asked for; default /').optional(),
+    host: printable(
+      'a host name, perhaps with :port',
+      /^[\w.:[\]-]+$/,
+      "Host header and TLS server name; default: the backend's address",
+    ).optional(),
+    status: oneOrMore(statusSchema, 16, 'Codes of a healthy backend; default 200-399').optional(),
+    verify: z
+      .boolean({ error: ({ input }) => expectation('true or false', input) })
+      .meta({ description: 'Whether the certificate must be valid for host; default false' })
+      .optional(),
+    command: list(
+      checkedText(
+        'text of 1..4096 characters',
+        (value) => value.length > 0 && value.length <= 4096 && !value.includes('\0'),
+        'Program or argument; {address} and {port} are replaced',
+      ),
+      64,
+      'Program and arguments, run without a shell; exit 0 is healthy',
+    )
+      .min(1, { error: 'must name a program' })
+      .optional(),
+  },
+  'How backends are checked; absent: they are not',
+)
+
 export const serviceSchema = fields(
   {
     name: label('Name of the service'),
@@ -151,6 +222,7 @@ export const serviceSchema = fields(
     ttl: duration(0, MAX_TTL_MS, 'Time that resolvers may keep answers; default 5s').optional(),
     aliases: list(label('Alias'), 64, 'Further names of the service').optional(),
     backends: list(backendSchema, MAX_BACKENDS_OF_ONE, 'May be empty: refused at once').optional(),
+    health: healthSchema.optional(),
   },
   'A service on one or several networks',
 )
@@ -241,6 +313,7 @@ export const fileSchema = fields({
 
 export type AgentSection = z.infer<typeof agentSchema>
 export type NetworkEntry = z.infer<typeof networkSchema>
+export type HealthEntry = z.infer<typeof healthSchema>
 export type ServiceEntry = z.infer<typeof serviceSchema>
 
 /** The file's JSON Schema (draft 2020-12), for editors; laid out as prettier does. */
