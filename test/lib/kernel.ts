@@ -2,7 +2,7 @@
  * The tc programs under BPF_PROG_TEST_RUN: a packet in, the verdict, the packet out and what was
  * counted. Rows are written as the agent would, without the agent.
  */
-import { type BpfMap, BpfObject, type Value } from 'libbpf-ts'
+import { type BpfMap, BpfObject, type Program, type Value } from 'libbpf-ts'
 import { type Test } from 'tap'
 import { addressBytes, isV6 } from './packet.js'
 
@@ -142,6 +142,15 @@ export class Datapath {
 
   map(name: string): BpfMap {
     return this.#object.map(name)
+  }
+
+  program(name: string): Program {
+    return this.#object.program(name)
+  }
+
+  /** Names of all programs of the object. */
+  programs(): string[] {
+    return [...this.#object.programs.keys()]
   }
 
   constant(name: string): number {

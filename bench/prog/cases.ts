@@ -1,0 +1,196 @@
+/** What is measured, and beside what. */
+import type { Program } from 'libbpf-ts'
+import type { Datapath } from '../../test/lib/kernel.js'
+import {
+  arpRequest,
+  CLOSED_PORT,
+  type Direction,
+  type Family,
+  type Frame,
+  frame,
+  fromClient,
+  HOSTS,
+  toClient,
+} from './frames.js'
+import { Reference } from './reference.js'
+import { csumIpv6Flag, FLOW_ROWS, openScene } from './scene.js'
+import { type Hook, Timed } from './timed.js'
+
+export const FLOWS = { hot: 1, warm: 16_384, cold: 65_536 } as const
+export const SERVICES = [1, 10_000] as const
+
+/** 'reference': the least DNAT itself, with one flow; 'information': no aim. */
+export type Kind =
+  'established' | 'new' | 'pass' | 'refusal' | 'answer' | 'reference' | 'information'
+
+export interface Case {
+  readonly name: string
+  readonly kind: Kind
+  readonly hook: Hook
+  /** Runs of one round. */
+  readonly repeat: number
+  readonly floor: Timed
+  readonly reference?: Timed
+  /** By number of services. None: the reference itself is the subject. */
+  readonly subjects: ReadonlyMap<number, Timed>
+}
+
+const PROTOCOL_NAMES = ['tcp', 'udp'] as const
+
+const REPEAT = 20_000
+/** Of all flows, in one round: the first of them finds the caches as other programs left them. */
+const PASSES = 3
+const SLOW_REPEAT = 4_000
+const TC_PASS = -1
+const TC_REDIRECT = 7
+const XDP_TX = 3
+
+/** Everything that was opened, so that it can be closed. */
+export class Bench {
+  readonly scenes = new Map<number, Datapath>()
+  readonly established: Case[] = []
+  readonly fresh: Case[] = []
+  readonly #open: { close(): void }[] = []
+
+  constructor() {
+    try {
+      for (const count of SERVICES) this.scenes.set(count, this.#keep(openScene(count, true)))
+      for (const family of [4, 6] as const) {
+        this.#flows(family)
+        this.#others(family)
+      }
+      this.#other('ARP request for a VIP', 'answer', 'from_container', arpRequest(), TC_REDIRECT)
+    } catch (error) {
+      this.close()
+      throw error
+    }
+  }
+
+  close(): void {
+    for (const one of this.#open.reverse()) one.close()
+  }
+
+  #keep<T extends { close(): void }>(one: T): T {
+    this.#open.push(one)
+    return one
+  }
+
+  #timed(hook: Hook, of: Frame, flows: number | 'new', program?: Program): Timed {
+    return this.#keep(new Timed({ hook, frame: of, flows, ...(program && { program }) }))
+  }
+
+  /** A timed program of every scene. */
+  #subjects(direction: Direction, of: Frame, flows: number | 'new'): Map<number, Timed> {
+    return new Map(
+      [...this.scenes].map(([count, dp]) => [
+        count,
+        this.#timed('tc', of, flows, dp.program(direction)),
+      ]),
+    )
+  }
+
+  /** Known flows of one family in both directions, and new ones. */
+  #flows(family: Family): void {
+    for (const protocol of PROTOCOL_NAMES) {
+      const syn = fromClient(family, protocol, 'S')
+      for (const fill of this.#subjects('from_container', syn, FLOWS.cold).values())
+        fill.run(FLOWS.cold)
+    }
+    const tc = this.#reference('tc', family, false)
+    const reply = this.#reference('tc', family, true)
+    const xdp = this.#reference('xdp', family, false)
+    for (const protocol of PROTOCOL_NAMES) {
+      const word = `IPv${family} ${protocol.toUpperCase()}`
+      const there = fromClient(family, protocol, 'A')
+      const back = toClient(family, protocol, 'A')
+      this.#established(`${word} from_container`, 'from_container', there, tc)
+      this.#established(`${word} to_container`, 'to_container', back, reply)
+      this.#leastOnXdp(`${word} least DNAT`, there, xdp)
+      this.#newFlow(word, fromClient(family, protocol, 'S'), tc)
+    }
+  }
+
+  /** The least DNAT, its table as full as that of the programs under test. */
+  #reference(hook: Hook, family: Family, rewritesSource: boolean): Reference {
+    const options = { rewritesSource, rows: FLOW_ROWS, csumIpv6Flag: csumIpv6Flag() }
+    const reference = this.#keep(new Reference(hook, family, options))
+    for (const protocol of PROTOCOL_NAMES) {
+      const of = (rewritesSource ? toClient : fromClient)(family, protocol, 'A')
+      this.#timed(hook, of, FLOWS.cold, reference.inserts).run(FLOWS.cold)
+    }
+    return reference
+  }
+
+  #established(name: string, direction: Direction, of: Frame, reference: Reference): void {
+    const verdict = direction === 'from_container' ? TC_REDIRECT : TC_PASS
+    for (const flows of Object.values(FLOWS)) {
+      const subjects = this.#subjects(direction, of, flows)
+      for (const one of subjects.values()) expecting(one, verdict, of)
+      this.established.push({
+        ...{ name: named(name, flows), kind: 'established', hook: 'tc', subjects },
+        repeat: Math.max(REPEAT, PASSES * flows),
+        floor: this.#timed('tc', of, flows),
+        reference: expecting(this.#timed('tc', of, flows, reference.lookups), TC_PASS, of),
+      })
+    }
+  }
+
+  #leastOnXdp(name: string, of: Frame, reference: Reference): void {
+    for (const flows of Object.values(FLOWS)) {
+      this.established.push({
+        ...{ name: named(name, flows), kind: flows === 1 ? 'reference' : 'information' },
+        ...{ hook: 'xdp', subjects: new Map() },
+        repeat: Math.max(REPEAT, PASSES * flows),
+        floor: this.#timed('xdp', of, flows),
+        reference: expecting(this.#timed('xdp', of, flows, reference.lookups), XDP_TX, of),
+      })
+    }
+  }
+
+  #newFlow(word: string, syn: Frame, reference: Reference): void {
+    this.fresh.push({
+      name: `${word}, new flow`,
+      kind: 'new',
+      hook: 'tc',
+      repeat: SLOW_REPEAT,
+      floor: this.#timed('tc', syn, 'new'),
+      reference: this.#timed('tc', syn, 'new', reference.inserts),
+      subjects: this.#subjects('from_container', syn, 'new'),
+    })
+  }
+
+  #other(name: string, kind: Kind, direction: Direction, of: Frame, verdict: number): void {
+    const subjects = this.#subjects(direction, of, 1)
+    for (const one of subjects.values()) expecting(one, verdict)
+    const repeat = kind === 'pass' ? REPEAT : SLOW_REPEAT
+    this.established.push({
+      ...{ name, kind, hook: 'tc', repeat, subjects },
+      floor: this.#timed('tc', of, 1),
+    })
+  }
+
+  #others(family: Family): void {
+    const { client, stranger, vip } = HOSTS[family]
+    const plain = { family, protocol: 'tcp', src: client, flags: 'A' } as const
+    const none = frame({ ...plain, dst: stranger, dport: 80 })
+    const word = `IPv${family}`
+    this.#other(`${word} not ours, from_container`, 'pass', 'from_container', none, TC_PASS)
+    this.#other(`${word} not ours, to_container`, 'pass', 'to_container', none, TC_PASS)
+    const closed = frame({ ...plain, dst: vip, dport: CLOSED_PORT, flags: 'S' })
+    this.#other(`${word} TCP refused (reset)`, 'refusal', 'from_container', closed, TC_REDIRECT)
+  }
+}
+
+function named(name: string, flows: number): string {
+  return `${name}, ${flows} ${flows === 1 ? 'flow' : 'flows'}`
+}
+
+/** What is timed must be what is meant. @param before the frame, if it has to leave changed */
+function expecting(timed: Timed, verdict: number, before?: Frame): Timed {
+  const got = timed.once()
+  if (got.verdict !== verdict)
+    throw new Error(`the program gave verdict ${got.verdict} instead of ${verdict}`)
+  if (before && got.packet.subarray(14).equals(before.bytes.subarray(14)))
+    throw new Error('the program did not translate the frame')
+  return timed
+}

@@ -1,0 +1,72 @@
+/**
+ * What a packet costs in each program, beside one that does nothing and the least DNAT.
+ * usage: prog.js [--rounds N] [--json FILE]
+ * Exits with 1 when a ratio is above its aim, with 2 when it could not measure.
+ */
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { Bench, type Case } from './cases.js'
+import { measure, type Results } from './measure.js'
+import { AIMS, document, table, verdicts } from './report.js'
+import { FLOW_ROWS } from './scene.js'
+
+const DEFAULT_ROUNDS = 25
+
+/** Beyond this no round starts; what there is then counts. */
+const BUDGET_MS = 150_000
+
+/** Every insertion evicts, as in a table that has been in use for a while. */
+function fillTables(cases: readonly Case[]): void {
+  for (const { reference, subjects } of cases) {
+    reference?.run(FLOW_ROWS)
+    for (const one of subjects.values()) one.run(FLOW_ROWS)
+  }
+}
+
+/** Only refusals may have been dropped: anything else was not what was to be measured. */
+function checkCounted(bench: Bench): void {
+  for (const dp of bench.scenes.values()) {
+    const names = Object.keys(dp.counted()).filter(
+      (name) => !['DROP_NO_BACKEND', 'EVENT_REFUSED', 'EVENT_ARP'].includes(name),
+    )
+    if (names.length) throw new Error(`the programs counted ${names.join(', ')}`)
+  }
+}
+
+function run(rounds: number): Results {
+  const deadline = performance.now() + BUDGET_MS
+  const bench = new Bench()
+  try {
+    const known = measure(bench.established, rounds, deadline)
+    fillTables(bench.fresh)
+    const fresh = measure(bench.fresh, rounds, deadline)
+    checkCounted(bench)
+    return { empty: known.empty, cases: [...known.cases, ...fresh.cases] }
+  } finally {
+    bench.close()
+  }
+}
+
+function main(): number {
+  const { values } = parseArgs({
+    options: { rounds: { type: 'string' }, json: { type: 'string' } },
+  })
+  const rounds = Number(values.rounds ?? DEFAULT_ROUNDS)
+  if (!Number.isSafeInteger(rounds) || rounds < 1) throw new Error('--rounds is a number from 1')
+  const results = run(rounds)
+  console.log(table(results))
+  if (values.json !== undefined)
+    writeFileSync(values.json, `${JSON.stringify(document(results, rounds), null, 2)}\n`)
+  const missed = verdicts(results).filter(({ met }) => !met)
+  for (const { name, aim, ratio } of missed)
+    console.log(`above the aim: ${name}: ${aim} ${ratio.toFixed(2)}, at most ${AIMS[aim]}`)
+  if (!missed.length) console.log(`all ${verdicts(results).length} aims are met`)
+  return missed.length ? 1 : 0
+}
+
+try {
+  process.exitCode = main()
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 2
+}

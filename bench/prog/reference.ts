@@ -1,0 +1,51 @@
+/** The least DNAT of a hook (least.h), one instance for a family and a direction. */
+import { BpfObject, type Program } from 'libbpf-ts'
+import { addressWords, type Family, HOSTS, VIP_PORT } from './frames.js'
+import { type Hook, objectFile } from './timed.js'
+
+export class Reference {
+  readonly #lookups: BpfObject
+  readonly #inserts: BpfObject
+
+  /** @param csumIpv6Flag as the programs under test have it */
+  constructor(
+    hook: Hook,
+    family: Family,
+    options: { rewritesSource: boolean; rows: number; csumIpv6Flag: bigint },
+  ) {
+    const { vip, backend } = HOSTS[family]
+    const open = (inserts: boolean) => {
+      const object = BpfObject.open(objectFile(`least_${hook}`))
+      object.setRodata({
+        rewrites_source: options.rewritesSource ? 1 : 0,
+        inserts: inserts ? 1 : 0,
+        new_addr: addressWords(options.rewritesSource ? vip : backend),
+        new_port: VIP_PORT,
+        ...(hook === 'tc' && { csum_ipv6_flag: options.csumIpv6Flag }),
+      })
+      object.resize(`least${family}`, options.rows)
+      object.resize(`least${10 - family}`, 1)
+      return object
+    }
+    this.#inserts = open(true)
+    this.#inserts.load()
+    this.#lookups = open(false)
+    for (const name of ['least4', 'least6']) this.#lookups.reuse(name, this.#inserts.map(name))
+    this.#lookups.load()
+  }
+
+  /** A flow that it does not know passes. */
+  get lookups(): Program {
+    return this.#lookups.program('least')
+  }
+
+  /** A flow that it does not know gets a row. */
+  get inserts(): Program {
+    return this.#inserts.program('least')
+  }
+
+  close(): void {
+    this.#lookups.close()
+    this.#inserts.close()
+  }
+}

@@ -1,0 +1,68 @@
+/** The tc programs with their maps filled: one service or thousands, one of them measured. */
+import { probe } from 'libbpf-ts'
+import { Datapath } from '../../test/lib/kernel.js'
+import { CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
+
+/** As shipped. */
+export const FLOW_ROWS = 262_144
+
+const BACKENDS_EACH = 10
+const BPF_F_IPV6 = 1n << 7n
+
+export function csumIpv6Flag(): bigint {
+  return probe().csumIpv6Flag ? BPF_F_IPV6 : 0n
+}
+
+/** @param bridged backends are reached by redirection to a bridge; else through the stack */
+export function openScene(services: number, bridged: boolean): Datapath {
+  const backends = services * BACKENDS_EACH + 16
+  const dp = new Datapath({
+    rodata: { network_id: 7, bridge_ifindex: bridged ? 1 : 0, csum_ipv6_flag: csumIpv6Flag() },
+    sizes: {
+      flows4: FLOW_ROWS,
+      flows6: FLOW_ROWS,
+      vips4: backends + services,
+      vips6: backends + services,
+      ports4: 2 * services + 16,
+      ports6: 2 * services + 16,
+      services: services + 16,
+      cursors: services + 16,
+      slots: backends,
+      backends,
+      counters: backends * 3,
+      retired: (services + 16) * 3,
+    },
+  })
+  for (let n = 1; n < services; n++) {
+    if (n === services >> 1) addMeasured(dp)
+    addOther(dp, n)
+  }
+  if (services === 1) addMeasured(dp)
+  return dp
+}
+
+function addMeasured(dp: Datapath): void {
+  dp.addService({
+    vips: [HOSTS[4].vip, HOSTS[6].vip],
+    ports: [`${VIP_PORT}/tcp`, `${VIP_PORT}/udp`],
+    backends: [HOSTS[4].backend, HOSTS[6].backend],
+  })
+  const empty = dp.addService({ vips: [], ports: [], backends: [] })
+  for (const family of [4, 6] as const) {
+    dp.addPort(HOSTS[family].vip, `${CLOSED_PORT}/tcp`, empty.id)
+  }
+}
+
+function addOther(dp: Datapath, n: number): void {
+  const backends = Array.from({ length: BACKENDS_EACH }, (_, i) => {
+    const at = n * BACKENDS_EACH + i
+    return i % 2
+      ? `fd10::${(at >> 16).toString(16)}:${(at & 0xffff).toString(16)}`
+      : `10.${64 + (at >> 16)}.${(at >> 8) & 255}.${at & 255}`
+  })
+  dp.addService({
+    vips: [`10.32.${n >> 8}.${n & 255}`, `fd20::${n.toString(16)}`],
+    ports: [`${VIP_PORT}/tcp`, `${VIP_PORT}/udp`],
+    backends,
+  })
+}
