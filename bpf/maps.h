@@ -417,6 +417,17 @@ struct {
 	__type(value, struct overflow);
 } overflows SEC(".maps");
 
+/*
+ * Live flows by backend, of every path together: added when a flow is placed, taken
+ * away when it ends. index: backend id
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} actives SEC(".maps");
+
 /* index: backend id * PATH_COUNT + enum hook_path */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -165,6 +165,7 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['names', limits.services + MAX_NETWORKS],
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
+    ['actives', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
     ['flows4', limits.flows],
     ['flows6', limits.flows],

@@ -84,6 +84,7 @@ const SIZES = {
   cursors: 256,
   slots: 4096,
   backends: 256,
+  actives: 256,
   counters: 768,
   retired: 768,
   netnses: 16,
