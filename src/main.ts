@@ -10,6 +10,8 @@ import { type Config, loadConfig, type Overrides } from './config.js'
 import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
+import { FairleadError } from './errors.js'
+import { namespaceInode } from './host/namespaces.js'
 import { openListener } from './host/sockets.js'
 import { Metrics } from './metrics/metrics.js'
 import { MetricsServer } from './metrics/metricsServer.js'
@@ -130,6 +132,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       ...(config.dns.domain !== undefined && { domain: config.dns.domain }),
     },
     open: openListener,
+    identify: namespaceInode,
     observer: metrics.dns,
     onProblem: () => problems.report('dns', dns.problems()),
   })
@@ -162,7 +165,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   await source.start()
   log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
 
-  process.on('SIGHUP', () => void source.reload().catch(onError))
+  process.on('SIGHUP', () => {
+    source.reload().catch((error: unknown) => {
+      // What is wrong with the file has been told as a problem.
+      if (!(error instanceof FairleadError)) onError(error)
+    })
+  })
   const signal = await new Promise<string>((resolve) => {
     process.once('SIGTERM', resolve)
     process.once('SIGINT', resolve)

@@ -5,15 +5,25 @@ import type { Server, Socket } from 'node:net'
 import { formatListen, type ListenAddress } from '../model/address.js'
 import type { DnsObserver } from '../model/observe.js'
 import type { Responder } from './responder.js'
-import { openTcp, openUdp, type OpenRequest, type SocketOpener } from './socket.js'
+import {
+  openTcp,
+  openUdp,
+  type NamespaceIdentifier,
+  type OpenRequest,
+  type SocketOpener,
+} from './socket.js'
 import { serveStream } from './stream.js'
 
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024
+/** Nothing tells when another namespace is mounted at a path. */
+const LOOK_MS = 1000
 
 export interface ListenerOptions {
   readonly endpoint: ListenAddress
   readonly namespace: string | undefined
   readonly open: SocketOpener | undefined
+  /** What tells one namespace at a path from the next. Absent: namespaces are never replaced. */
+  readonly identify: NamespaceIdentifier | undefined
   readonly responder: Responder
   readonly observer: DnsObserver
   readonly maxConnections: number
@@ -30,12 +40,18 @@ export class Listener {
   #udp: UdpSocket | undefined
   #tcp: Server | undefined
   #retry: NodeJS.Timeout | undefined
+  readonly #looks: NodeJS.Timeout | undefined
+  #namespace: number | undefined
+  #opening = false
   #waitMs: number
   #closed = false
 
   constructor(options: ListenerOptions) {
     this.#options = options
     this.#waitMs = options.retryMs[0]
+    if (options.namespace === undefined || options.identify === undefined) return
+    this.#looks = setInterval(() => void this.#look(), LOOK_MS)
+    this.#looks.unref()
   }
 
   get isOpen(): boolean {
@@ -44,19 +60,41 @@ export class Listener {
 
   /** Resolves after the first attempt, however it ended. */
   async open(): Promise<void> {
+    if (this.#opening) return
+    this.#opening = true
     try {
+      await this.#shut()
+      this.#namespace = await this.#identify()
       await this.#openBoth()
       this.#waitMs = this.#options.retryMs[0]
       if (!this.#closed) this.#options.onState(undefined)
     } catch (error) {
       this.#fail(error)
+    } finally {
+      this.#opening = false
     }
   }
 
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#retry)
+    clearInterval(this.#looks)
     await this.#shut()
+  }
+
+  /** Sockets stay with the namespace they were made in, and keep it alive, when its path has another. */
+  async #look(): Promise<void> {
+    const namespace = await this.#identify()
+    if (this.#closed || this.#opening || namespace === this.#namespace) return
+    clearTimeout(this.#retry)
+    this.#retry = undefined
+    this.#waitMs = this.#options.retryMs[0]
+    await this.open()
+  }
+
+  async #identify(): Promise<number | undefined> {
+    const { namespace, identify } = this.#options
+    return namespace === undefined ? undefined : identify?.(namespace)
   }
 
   async #openBoth(): Promise<void> {
@@ -117,7 +155,7 @@ export class Listener {
     this.#options.onState(`${formatListen(this.#options.endpoint)}: ${reason}`)
     this.#retry = setTimeout(() => {
       this.#retry = undefined
-      void this.#shut().then(() => (this.#closed ? undefined : this.open()))
+      void this.open()
     }, this.#waitMs)
     this.#waitMs = Math.min(this.#waitMs * 2, this.#options.retryMs[1])
   }

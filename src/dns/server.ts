@@ -12,7 +12,7 @@ import { Forwarder } from './forward.js'
 import { Listener } from './listener.js'
 import type { Random } from './reply.js'
 import { Responder } from './responder.js'
-import type { SocketOpener } from './socket.js'
+import type { NamespaceIdentifier, SocketOpener } from './socket.js'
 import { buildZone, type Asker, type Zone, type ZoneOptions } from './zone.js'
 
 export interface DnsConfig {
@@ -46,6 +46,8 @@ export interface DnsServerOptions {
   readonly config: DnsConfig
   /** Absent: listeners are bound in the agent's own namespace, and nowhere else. */
   readonly open?: SocketOpener
+  /** Follows namespaces that are replaced under their path. Absent: they are not. */
+  readonly identify?: NamespaceIdentifier
   readonly observer: DnsObserver
   /** Orders the records of a reply. Default Math.random. */
   readonly random?: Random
@@ -246,7 +248,7 @@ export class DnsServer {
   async #open(wanted: Wanted): Promise<void> {
     const zone = this.#zone
     if (zone === undefined) return
-    const { config, open, observer, random = Math.random } = this.#options
+    const { config, open, identify, observer, random = Math.random } = this.#options
     const { key, network, endpoint, namespace, asker } = wanted
     const responder = new Responder(zone, asker, {
       network: network ?? 'host',
@@ -258,6 +260,7 @@ export class DnsServer {
       endpoint,
       namespace,
       open,
+      identify,
       responder,
       observer,
       maxConnections: config.maxConnections ?? 256,

@@ -22,6 +22,9 @@ export interface SocketRequest {
  */
 export type SocketOpener = (request: SocketRequest) => Promise<number>
 
+/** @returns what differs between two namespaces at one path; undefined while there is none */
+export type NamespaceIdentifier = (path: string) => Promise<number | undefined>
+
 type Lookup = NonNullable<SocketOptions['lookup']>
 
 /** Peers are literal addresses; node's own lookup would defer every single reply by a tick. */

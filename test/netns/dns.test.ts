@@ -2,7 +2,8 @@
 import t from 'tap'
 import { DnsServer } from '../../src/dns/server.js'
 import { openListener } from '../../src/host/sockets.js'
-import { NetLab, type Namespace } from '../lib/netns.js'
+import { namespaceInode } from '../../src/host/namespaces.js'
+import { NetLab, until, type Namespace } from '../lib/netns.js'
 import { network, Recorder, service, state } from '../unit/dns/fixture.js'
 
 const LISTEN = ['10.9.0.1:53', '[fd00:9::1]:53']
@@ -72,4 +73,33 @@ t.test('two namespaces, one address, two answers', async (t) => {
   await server.apply(state([kept, { ...gone, attachment: nowhere }], services, 3))
   t.match(server.problems(), [{ code: 'HOST' }, { code: 'HOST' }])
   t.match(server.problems()[0]?.reason, /flnowhere/)
+})
+
+t.test('a namespace that is replaced under its path is followed', async (t) => {
+  const lab = new NetLab(t)
+  const seen = new Recorder()
+  const server = new DnsServer({
+    config: { hostListen: [], upstreams: [], retryMs: [50, 60_000] },
+    open: openListener,
+    identify: namespaceInode,
+    observer: seen,
+  })
+  t.teardown(() => server.close())
+  const path = `/run/netns/${lab.prefix}-node`
+  const net = network('net', {
+    attachment: { namespace: path, interfaces: [], sockets: [] },
+    dns: { listen: ['127.0.0.1:53'] },
+  })
+  await server.apply(state([net], [service('vote', { network: 'net', vips: ['10.9.0.9'] })]))
+  t.match(server.problems(), [{ code: 'HOST' }], 'not there yet')
+  for (const title of ['it comes', 'another one comes in its place']) {
+    const node = await lab.namespace('node')
+    await until(title, async () => {
+      const dig = ['+short', '+time=1', '+tries=1', '@127.0.0.1', 'vote']
+      return (await node.run('dig', dig, { mayFail: true })).stdout.trim() === '10.9.0.9'
+    })
+    t.same(server.problems(), [], title)
+    await lab.remove(node)
+    await until('the loss to be told', () => server.problems().length === 1)
+  }
 })

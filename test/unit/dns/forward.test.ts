@@ -199,6 +199,33 @@ t.test('equal questions share an exchange, each asker gets its own reply', async
   )
 })
 
+t.test('a local question behind a burst does not wait for the burst to be asked', async (t) => {
+  const hole = createSocket('udp4')
+  t.teardown(() => hole.close())
+  hole.bind(0, '127.0.0.1')
+  await once(hole, 'listening')
+  let arrived = 0
+  hole.on('message', () => arrived++)
+  const { port } = await serve(t, { upstreams: [`127.0.0.1:${hole.address().port}`] })
+  const sockets = (): number =>
+    process.getActiveResourcesInfo().filter((resource) => resource.startsWith('UDP')).length
+  const asker = createSocket('udp4')
+  t.teardown(() => asker.close())
+  asker.bind(0, '127.0.0.1')
+  await once(asker, 'listening')
+  const before = sockets()
+  t.ok(before >= 3, 'sockets are seen')
+  // As many as fit into a socket's buffer of the smallest usual size.
+  for (let at = 0; at < 200; at++) asker.send(query(at, `n${at}.example`), port, '127.0.0.1')
+  asker.send(query(4242, 'vote'), port, '127.0.0.1')
+  const [bytes] = (await once(asker, 'message')) as [Buffer]
+  t.equal(bytes.readUInt16BE(0), 4242)
+  const asked = sockets() - before
+  t.ok(asked < 60, `${asked} of 200 had been asked`)
+  for (let tries = 0; tries < 100 && arrived < 200; tries++) await pause(10)
+  t.equal(arrived, 200, 'all are asked')
+})
+
 t.test('5,000 questions that nobody answers leave local answers as fast as before', async (t) => {
   const hole = createSocket('udp4')
   t.teardown(() => hole.close())
