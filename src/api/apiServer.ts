@@ -158,7 +158,7 @@ function answer(reply: FastifyReply, status: number, code: string, message: stri
 function statusOf(error: unknown): number {
   if (error instanceof FairleadError) {
     if (error.code === 'REFERENCE') return 404
-    return error.code === 'FILE' || error.code === 'SCHEMA' ? 422 : 500
+    return ['FILE', 'SCHEMA', 'VALUE'].includes(error.code) ? 422 : 500
   }
   // Fastify's own: too large, not JSON, an encoding that is none.
   const status = (error as { statusCode?: unknown }).statusCode

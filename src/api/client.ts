@@ -8,11 +8,11 @@ import * as schema from './schema.js'
 const TIMEOUT_MS = 15_000
 
 /** What the agent says of the request rather than of itself; the rest is its own trouble. */
-const forwardedCodes: readonly ErrorCode[] = ['REFERENCE', 'FILE', 'SCHEMA', 'CONFIG']
+const forwardedCodes: readonly ErrorCode[] = ['REFERENCE', 'FILE', 'SCHEMA', 'VALUE', 'CONFIG']
 
 /**
  * Every method throws FairleadError: AGENT if no agent answers or it answers with an error,
- * REFERENCE for what it does not know, FILE or SCHEMA for a file that it could not take.
+ * REFERENCE for what it does not know, FILE, SCHEMA or VALUE for a file that it could not take.
  */
 export class AgentClient {
   constructor(private readonly socketPath: string) {}

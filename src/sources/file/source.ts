@@ -10,6 +10,7 @@ import { dirname, resolve } from 'node:path'
 import { FairleadError } from '../../errors.js'
 import { sameData } from '../../model/diff.js'
 import type { Problem, Snapshot } from '../../model/types.js'
+import type { Mistake } from './document.js'
 import { parseFile, type LastGood, type ParsedFile } from './parse.js'
 import { fileProblems, problemOf, describeProblem } from './problems.js'
 import { fileSignature, readBounded, type FileText } from './read.js'
@@ -68,11 +69,16 @@ export class FileSource {
     })
   }
 
-  /** Reads the file again, changed or not. Mistakes in it are problems, not exceptions. */
+  /**
+   * Reads the file again, changed or not. Mistakes of single items are problems only.
+   * @throws FairleadError FILE, SCHEMA or VALUE when the file as a whole is unusable, besides the
+   *         problem that says so
+   */
   reload(): Promise<void> {
-    return new Promise((done) => {
-      this.#read()
-      done()
+    return new Promise((done, failed) => {
+      const fault = this.#read()
+      if (fault === undefined) done()
+      else failed(fault)
     })
   }
 
@@ -89,11 +95,7 @@ export class FileSource {
   #start(): void {
     const { text, signature } = readBounded(this.#path)
     const outcome = parseFile(this.#path, text)
-    if (!outcome.ok) {
-      const [first] = outcome.mistakes
-      const message = outcome.mistakes.map(({ place, reason }) => `${place}: ${reason}`).join('\n')
-      throw new FairleadError(first?.code ?? 'FILE', message)
-    }
+    if (!outcome.ok) throw faultOf(outcome.mistakes)
     this.#signature = signature
     this.#firstAgent = outcome.file.agent
     this.#accept(outcome.file)
@@ -104,8 +106,9 @@ export class FileSource {
     this.#changed()
   }
 
-  #read(): void {
-    if (this.#closed) return
+  /** @returns what is wrong with the file as a whole */
+  #read(): FairleadError | undefined {
+    if (this.#closed) return undefined
     let read: FileText
     try {
       read = readBounded(this.#path)
@@ -117,12 +120,16 @@ export class FileSource {
       this.#publish([
         { source: 'file', item: 'file', place: this.#path, code, reason: `${message}${KEPT}` },
       ])
-      return
+      return error
     }
     this.#signature = read.signature
     const outcome = parseFile(this.#path, read.text, this.#last)
-    if (outcome.ok) this.#accept(outcome.file)
-    else this.#publish(outcome.mistakes.map((mistake) => problemOf('file', mistake, KEPT)))
+    if (outcome.ok) {
+      this.#accept(outcome.file)
+      return undefined
+    }
+    this.#publish(outcome.mistakes.map((mistake) => problemOf('file', mistake, KEPT)))
+    return faultOf(outcome.mistakes)
   }
 
   #accept(file: ParsedFile): void {
@@ -217,4 +224,9 @@ export class FileSource {
       this.#options.log?.info({ folder, error }, 'folder cannot be watched; polling')
     }
   }
+}
+
+function faultOf(mistakes: readonly Mistake[]): FairleadError {
+  const message = mistakes.map(({ place, reason }) => `${place}: ${reason}`).join('\n')
+  return new FairleadError(mistakes[0]?.code ?? 'FILE', message)
 }

@@ -199,6 +199,17 @@ t.test('reload reads at once; nothing is called after close', async (t) => {
   writeFileSync(stage.path, text('name: b'))
   await stage.source.reload()
   t.equal(stage.now, 'b:5')
+  for (const [broken, code] of [
+    ['services: [', 'FILE'],
+    ['version: 1\nservices: 3', 'SCHEMA'],
+    ['version: 2', 'VALUE'],
+  ] as const) {
+    writeFileSync(stage.path, broken)
+    await t.rejects(stage.source.reload(), { code, message: /:\d+:\d+/ }, broken)
+    t.equal(stage.now, 'b:5', 'the last good state')
+  }
+  rmSync(stage.path)
+  await t.rejects(stage.source.reload(), { code: 'FILE' })
   await stage.source.close()
   await stage.source.close()
   const { length } = stage.snapshots
