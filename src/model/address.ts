@@ -41,6 +41,19 @@ export function family(address: string): Family {
   return address.includes(':') ? 6 : 4
 }
 
+const NOT_ONE_HOST =
+  /^(?:0\.|22[4-9]\.|23\d\.|255\.255\.255\.255$|::$|ff[\da-f]{2}:|fe[89ab][\da-f]:)/
+
+/**
+ * Whether the address names one host by itself: not unspecified, multicast or broadcast, nor
+ * link-local IPv6, which needs a zone. Loopback does, to the socket path.
+ *
+ * @param address canonical
+ */
+export function isUnicast(address: string): boolean {
+  return !NOT_ONE_HOST.test(address)
+}
+
 /**
  * @param address any valid text; canonical IPv4 is the fast case
  * @throws FairleadError VALUE

@@ -1,7 +1,7 @@
 /**
  * Merging snapshots: what holds across items and sources is settled here. Pure.
  */
-import { Cidr, family } from './address.js'
+import { Cidr, family, isUnicast, parseListen } from './address.js'
 import { sameData } from './diff.js'
 import type { Assignments } from './ipam.js'
 import { assignmentKey, placeVips } from './ipam.js'
@@ -170,6 +170,27 @@ function misfit(spec: ServiceSpec, networks: ReadonlyMap<string, Network>): Obje
   const addresses = new Set(spec.backends.map(({ address }) => address))
   if (addresses.size < spec.backends.length) {
     return { code: 'DUPLICATE', reason: 'two backends have the same address' }
+  }
+  const nobody = [...spec.vips, ...addresses].find((address) => !isUnicast(address))
+  if (nobody !== undefined) {
+    return { code: 'VALUE', reason: `${nobody} is not the address of one host` }
+  }
+  // A connection that one path has led to the backend would be led on by the other.
+  const both = spec.vips.find((vip) => addresses.has(vip))
+  if (both !== undefined) {
+    return { code: 'DUPLICATE', reason: `VIP ${both} is a backend of the service too` }
+  }
+  return answersNames(spec, network)
+}
+
+/** A VIP's port that the network's own DNS listener has: one of the two would never be reached. */
+function answersNames(spec: ServiceSpec, network: Network): Objection | undefined {
+  for (const text of network.dns.listen) {
+    const { host, port } = parseListen(text)
+    const taken = spec.ports.length === 0 || spec.ports.some((each) => each.port === port)
+    if (taken && spec.vips.includes(host)) {
+      return { code: 'DUPLICATE', reason: `VIP ${host} port ${port} is where the network has DNS` }
+    }
   }
   return undefined
 }

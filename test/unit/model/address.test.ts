@@ -9,6 +9,7 @@ import {
   fromNumber,
   fromWords,
   isAddress,
+  isUnicast,
   parseListen,
   reverseName,
   toBytes,
@@ -70,6 +71,16 @@ t.test('words, bytes and numbers go there and back', (t) => {
     t.equal(fromBytes(toBytes(text)), text)
     t.equal(fromNumber(toNumber(text), family(text)), text)
   }
+  t.end()
+})
+
+t.test('addresses of one host', (t) => {
+  const one = ['10.0.0.1', '127.0.0.1', '1.0.0.0', '223.9.9.9', '240.0.0.1', '255.255.255.254']
+  for (const address of [...one, '::1', 'ff::1', 'fe8::1', 'fd00::1', 'fec0::1'])
+    t.ok(isUnicast(address), address)
+  const none = ['0.0.0.0', '0.1.2.3', '224.0.0.1', '239.255.255.250', '255.255.255.255', '::']
+  for (const address of [...none, 'ff02::1', 'ff00::', 'fe80::1', 'febf::1'])
+    t.notOk(isUnicast(address), address)
   t.end()
 })
 

@@ -163,6 +163,30 @@ t.test('a service that does not fit is left out alone', (t) => {
   t.end()
 })
 
+t.test('a VIP that could not be carried is left out', (t) => {
+  const listen = ['10.0.0.2:53']
+  const of = (...services: Parameters<typeof snapshot>[0]) =>
+    new Model({ sources: ['a'] })
+      .publish('a', { ...snapshot(services), networks: [network('net', { dns: { listen } })] })
+      .problems.map(({ code, reason }) => `${code} ${reason}`)
+  const backends = [backend('10.0.0.3')]
+  t.same(of(service('x', { vips: ['224.0.0.1'] })), [
+    'VALUE 224.0.0.1 is not the address of one host',
+  ])
+  t.same(of(service('x', { vips: ['10.0.0.9'], backends: [backend('0.0.0.0')] })), [
+    'VALUE 0.0.0.0 is not the address of one host',
+  ])
+  t.same(of(service('x', { vips: ['10.0.0.3'], backends })), [
+    'DUPLICATE VIP 10.0.0.3 is a backend of the service too',
+  ])
+  t.same(of(service('x', { vips: ['10.0.0.2'], backends })), [
+    'DUPLICATE VIP 10.0.0.2 port 53 is where the network has DNS',
+  ])
+  const ports = [{ protocol: 'tcp' as const, port: 80, targetPort: 80 }]
+  t.same(of(service('x', { vips: ['10.0.0.2'], ports, backends })), [], 'another port is free')
+  t.end()
+})
+
 t.test('an exhausted pool costs the VIP of the one that is too many', (t) => {
   const model = new Model({ sources: ['a'] })
   const tiny = network('net', { subnets: ['10.0.0.0/30'] })
