@@ -2,6 +2,7 @@
  * What a sink reports about its own work, as interfaces: the metrics sink implements them and main
  * hands them to the sinks that do the work, so that no sink imports another.
  */
+import type { Family, ServiceKey } from './types.js'
 
 /** Where an answer came from. */
 export type DnsSource = 'local' | 'forwarded' | 'refused'
@@ -36,4 +37,64 @@ export interface DnsObserver {
   forwarded(exchange: DnsForwarded): void
   /** Forwarded queries that wait for an upstream now. */
   inFlight(count: number): void
+}
+
+export interface HealthChecked {
+  readonly type: 'tcp' | 'http' | 'https' | 'exec'
+  readonly result: CheckResult
+  /** From the start of the check to its result. */
+  readonly seconds: number
+}
+
+/** `ok`, or why not. */
+export type CheckResult = (typeof checkResults)[number]
+export const checkResults = [
+  'ok',
+  'refused', // by the backend, or on the way to it
+  'timeout',
+  'status', // another one than counts as healthy
+  'protocol', // not HTTP, or not TLS
+  'certificate',
+  'exit', // the program's
+  'error', // of our own: no namespace, no socket, no such program
+] as const
+
+/** Calls must be cheap and must not throw. */
+export interface HealthObserver {
+  checked(check: HealthChecked): void
+}
+
+/** What is known of a backend that is checked. */
+export interface BackendHealth {
+  readonly address: string
+  /** Absent: no result yet. */
+  readonly healthy?: boolean
+  /** How long it has been so. */
+  readonly sinceSeconds?: number
+  /** The last result, and why it was not `ok`. */
+  readonly result?: CheckResult
+  readonly error?: string
+  /** How long ago the last result came. */
+  readonly ageSeconds?: number
+  /** Results in a row that were all `ok`, or all not. */
+  readonly consecutive: number
+}
+
+export interface ServiceHealth {
+  readonly service: ServiceKey
+  /** Families of which all backends fail and are used all the same. */
+  readonly failOpen: readonly Family[]
+  /** Families with less healthy weight than the quorum: refused. */
+  readonly belowQuorum: readonly Family[]
+  /** Results so far, those of backends that have left included. */
+  readonly results: ReadonlyMap<CheckResult, number>
+  /** In the order of the service; those that its source calls down are not checked. */
+  readonly backends: readonly BackendHealth[]
+}
+
+/** What the health source has found, as the metrics and the API show it. */
+export interface HealthReport {
+  /** All services that are checked. */
+  all(): Iterable<ServiceHealth>
+  of(service: ServiceKey): ServiceHealth | undefined
 }
