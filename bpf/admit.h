@@ -42,6 +42,8 @@ static __always_inline int drop(enum drop_reason reason)
  */
 static __always_inline int drop_or_refuse(enum drop_reason reason)
 {
+	if (reason == DROP_NO_FLOW && flows_incomplete)
+		return drop(reason);
 	if (reason == DROP_NO_BACKEND || reason == DROP_NO_PORT || reason == DROP_NO_FLOW ||
 	    reason == DROP_BACKEND_GONE)
 		return VERDICT_REFUSE + reason;

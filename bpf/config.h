@@ -11,6 +11,9 @@
 /* The network whose containers this instance serves (tc). Never 0 in use. */
 const volatile __u32 network_id = 0;
 
+/* Whom this instance counts for: enum hook_path; 0 is PATH_TC. */
+const volatile __u32 packet_path = 0;
+
 /* The bridge that joins the network's containers; 0: they are routed. */
 const volatile __u32 bridge_ifindex = 0;
 const volatile __u8 bridge_mac[6] = {0};
@@ -35,5 +38,12 @@ const volatile __u64 csum_ipv6_flag = 0;
 
 /* bpf_set_retval exists (5.18); without it a refused connect gives EPERM. */
 const volatile __u8 has_set_retval = 1;
+
+/*
+ * Flow tables of another layout are still being copied into this instance's: a flow
+ * that is not found may come in a moment, so what would be reset is dropped and sent
+ * again. The agent loads the programs anew without this once all is copied.
+ */
+const volatile __u8 flows_incomplete = 0;
 
 #endif

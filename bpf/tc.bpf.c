@@ -130,6 +130,21 @@ __noinline int from_container6(struct __sk_buff *skb)
 }
 
 /*
+ * may_lack_flow() - is this perhaps the reply of a flow that is yet to be copied?
+ *
+ * Untranslated it would make the client reset a connection that lives.
+ */
+static __always_inline bool may_lack_flow(const struct packet *pkt, const bool v6)
+{
+	struct vip *vip;
+
+	if (!flows_incomplete || pkt->protocol != IPPROTO_TCP)
+		return false;
+	vip = vip_lookup(network_id, &pkt->src, v6);
+	return vip && (vip->flags & VIP_BACKEND);
+}
+
+/*
  * to_container_ip() - a packet for a container: if it is a backend's reply, make it come
  * from the VIP.
  *
@@ -152,7 +167,7 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
 	row = flow_lookup(&key, v6);
 	if (!row)
-		return VERDICT_PASS;
+		return may_lack_flow(&pkt, v6) ? drop(DROP_NO_FLOW) : VERDICT_PASS;
 	backend_id = row->backend;
 	direct = row->flags & FLOW_DIRECT;
 	if (direct) {
