@@ -12,6 +12,7 @@ import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
 import { FairleadError } from './errors.js'
 import { namespaceInode } from './host/namespaces.js'
+import { probeOpener } from './host/probes.js'
 import { openListener } from './host/sockets.js'
 import { Metrics } from './metrics/metrics.js'
 import { MetricsServer } from './metrics/metricsServer.js'
@@ -19,6 +20,7 @@ import { formatListen } from './model/address.js'
 import { Model } from './model/model.js'
 import type { Problem, State } from './model/types.js'
 import { FileSource } from './sources/file/source.js'
+import { HealthSource } from './sources/health/source.js'
 import { StateFile } from './stateFile.js'
 
 /** How long names may wait for the kernel: a VIP should work before it is named. */
@@ -121,7 +123,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   })
   const { readback } = dataplane
   const shared = { readback, state: () => model.current, version, kernel: release() }
-  const metrics = new Metrics(shared)
+  const metrics = new Metrics({ ...shared, health: () => health })
+  const health: HealthSource = new HealthSource({
+    opener: probeOpener(),
+    onStates: (changes) => model.setStates(changes),
+    observer: metrics.health,
+    log,
+  })
   const dns: DnsServer = new DnsServer({
     config: {
       hostListen: config.dns.listen.map(formatListen),
@@ -141,6 +149,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   model.onState((state) => {
     log.info({ revision: state.revision, services: state.services.size }, 'new state')
     distributor.send(state)
+    health.apply(state.networks, model.declared)
     stateFile.save(model.assignments).catch(onError)
   })
 
@@ -150,6 +159,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   })
   const api = new ApiServer({
     ...shared,
+    health,
     socketPath: config.socketPath,
     node: config.nodeName,
     sources: [{ name: FileSource.sourceName, from: config.file }],
@@ -176,6 +186,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     process.once('SIGINT', resolve)
   })
   log.info({ signal }, 'ending')
+  health.close()
   await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])
   await dataplane.close()
   if (options.detachOnExit) await detach(config.pinPath)

@@ -4,11 +4,12 @@
  */
 import { fastify, type FastifyInstance, type FastifyReply } from 'fastify'
 import { FairleadError } from '../errors.js'
+import type { HealthReport } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
-import type { State } from '../model/types.js'
+import { serviceKey, type Service, type State } from '../model/types.js'
 import { claimSocket, type Claim } from './claimSocket.js'
 import type * as schema from './schema.js'
-import { indexCounters, networkView, serviceView, sourceViews } from './views.js'
+import { type CounterIndex, indexCounters, networkView, serviceView, sourceViews } from './views.js'
 
 /** No request has a body that means anything. */
 const BODY_LIMIT_BYTES = 1024
@@ -27,6 +28,8 @@ export interface ApiServerOptions {
   readonly readback: Readback
   /** The desired state as it is now. */
   readonly state: () => State
+  /** What checks of backends have found. */
+  readonly health?: HealthReport
   /** The sources that there are, in order of precedence, and where each takes its data from. */
   readonly sources: readonly { readonly name: string; readonly from?: string }[]
   /** Revision that both the kernel and DNS hold. */
@@ -85,10 +88,12 @@ export class ApiServer {
   }
 
   #routeServices(): void {
-    const { state, readback } = this.#options
+    const { state, readback, health } = this.#options
+    const viewOf = (service: Service, index: CounterIndex): schema.ServiceView =>
+      serviceView(service, index, service.health && health?.of(serviceKey(service)))
     this.#app.get('/v1/services', () => {
       const index = indexCounters(readback.counters())
-      return { services: [...state().services.values()].map((each) => serviceView(each, index)) }
+      return { services: [...state().services.values()].map((each) => viewOf(each, index)) }
     })
     this.#app.get<{ Params: { network: string; name: string } }>(
       '/v1/services/:network/:name',
@@ -97,7 +102,7 @@ export class ApiServer {
         const service = state().services.get(key)
         if (service === undefined)
           throw new FairleadError('REFERENCE', `there is no service ${key}`)
-        return serviceView(service, indexCounters(readback.counters()))
+        return viewOf(service, indexCounters(readback.counters()))
       },
     )
     this.#app.get('/v1/networks', () => {

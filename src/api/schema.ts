@@ -17,6 +17,41 @@ export const countersSchema = z.object({
   connections: count,
 })
 
+export const backendHealthSchema = z.object({
+  /** Absent: no result yet. */
+  healthy: z.boolean().optional(),
+  /** How long it has been so. */
+  sinceSeconds: z.number().optional(),
+  /** The last result: `ok`, or why not, and in words. */
+  result: z.string().optional(),
+  error: z.string().optional(),
+  /** How long ago that came. */
+  ageSeconds: z.number().optional(),
+  /** Results in a row that were all `ok`, or all not. */
+  consecutive: count,
+})
+
+const families = z.array(z.union([z.literal(4), z.literal(6)]))
+
+/** How the backends are checked, and what follows for the service. */
+export const serviceHealthSchema = z.object({
+  type: z.enum(['tcp', 'http', 'https', 'exec']),
+  port: z.number().optional(),
+  path: z.string().optional(),
+  command: z.array(z.string()).optional(),
+  intervalSeconds: z.number(),
+  timeoutSeconds: z.number(),
+  rise: count,
+  fall: count,
+  quorum: z.number().optional(),
+  /** Families of which all backends fail and are used all the same. */
+  failOpen: families,
+  /** Families that are refused, having less healthy weight than the quorum. */
+  belowQuorum: families,
+  /** Checks so far, by result. */
+  checks: z.record(z.string(), count),
+})
+
 export const backendSchema = z.object({
   address: z.string(),
   weight: z.number(),
@@ -25,6 +60,8 @@ export const backendSchema = z.object({
   hostname: z.string().optional(),
   /** One row a path that has ever counted. */
   counters: z.array(countersSchema),
+  /** Of a backend that is checked. */
+  health: backendHealthSchema.optional(),
 })
 
 export const serviceSchema = z.object({
@@ -47,6 +84,8 @@ export const serviceSchema = z.object({
   backends: z.array(backendSchema),
   /** The whole service's, those of backends that have left included; one row a path. */
   counters: z.array(countersSchema),
+  /** Of a service that is checked. */
+  health: serviceHealthSchema.optional(),
 })
 
 export const networkSchema = z.object({
@@ -118,6 +157,7 @@ export const errorSchema = z.object({ code: z.string(), message: z.string() })
 export type PathCounters = z.infer<typeof countersSchema>
 export type BackendView = z.infer<typeof backendSchema>
 export type ServiceView = z.infer<typeof serviceSchema>
+export type ServiceHealthView = z.infer<typeof serviceHealthSchema>
 export type NetworkView = z.infer<typeof networkSchema>
 export type StatusView = z.infer<typeof statusSchema>
 export type DropsView = z.infer<typeof dropsSchema>

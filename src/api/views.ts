@@ -1,8 +1,16 @@
 /** From the desired state and the kernel's totals to what the API answers: pure functions. */
+import type { BackendHealth, ServiceHealth } from '../model/observe.js'
 import type { BackendCounters } from '../model/readback.js'
-import type { Network, Problem, Service, ServiceKey, State } from '../model/types.js'
+import type { HealthCheck, Network, Problem, Service, ServiceKey, State } from '../model/types.js'
 import { serviceKey } from '../model/types.js'
-import type { NetworkView, PathCounters, ServiceView, StatusView } from './schema.js'
+import type {
+  BackendView,
+  NetworkView,
+  PathCounters,
+  ServiceHealthView,
+  ServiceView,
+  StatusView,
+} from './schema.js'
 
 /** Rows of counters by service. */
 export type CounterIndex = ReadonlyMap<ServiceKey, readonly BackendCounters[]>
@@ -11,7 +19,12 @@ export function indexCounters(rows: readonly BackendCounters[]): CounterIndex {
   return groupBy(rows, ({ service }) => service)
 }
 
-export function serviceView(service: Service, index: CounterIndex): ServiceView {
+/** @param found what checks have found, if there are any */
+export function serviceView(
+  service: Service,
+  index: CounterIndex,
+  found?: ServiceHealth,
+): ServiceView {
   const rows = index.get(serviceKey(service)) ?? []
   const byBackend = groupBy(rows, ({ backend }) => backend)
   return {
@@ -26,8 +39,31 @@ export function serviceView(service: Service, index: CounterIndex): ServiceView 
     backends: service.backends.map((backend) => ({
       ...backend,
       counters: sumByPath(byBackend.get(backend.address) ?? []),
+      ...backendHealthView(found?.backends.get(backend.address)),
     })),
     counters: sumByPath(rows),
+    ...(service.health && found ? { health: serviceHealthView(service.health, found) } : {}),
+  }
+}
+
+function backendHealthView(found: BackendHealth | undefined): Pick<BackendView, 'health'> {
+  return found === undefined ? {} : { health: { ...found } }
+}
+
+function serviceHealthView(check: HealthCheck, found: ServiceHealth): ServiceHealthView {
+  return {
+    type: check.type,
+    ...(check.port === undefined ? {} : { port: check.port }),
+    ...('path' in check ? { path: check.path } : {}),
+    ...('command' in check ? { command: [...check.command] } : {}),
+    intervalSeconds: check.intervalMs / 1000,
+    timeoutSeconds: check.timeoutMs / 1000,
+    rise: check.rise,
+    fall: check.fall,
+    ...(check.quorum === undefined ? {} : { quorum: check.quorum }),
+    failOpen: [...found.failOpen],
+    belowQuorum: [...found.belowQuorum],
+    checks: Object.fromEntries(found.results),
   }
 }
 

@@ -5,14 +5,16 @@ import type { ServiceView } from '../api/schema.js'
 import { FairleadError } from '../errors.js'
 import { asking, type AgentOptions, client, print } from './output.js'
 import { type Cell, pairs, table } from './table.js'
-import { list, portText, stateCell } from './words.js'
+import { durationText, list, portText, stateCell } from './words.js'
 
 export function addShow(program: Command): void {
   asking(program.command('show').description('show a service with its backends'))
     .argument('<name>', 'network/service, or the service alone where one network has it')
     .action(async (name: string, options: AgentOptions) => {
       const service = await find(client(options), name)
-      print(options, service, () => `${summary(service)}\n\n${backends(service)}`)
+      print(options, service, () =>
+        [summary(service), backends(service), ...checks(service)].join('\n\n'),
+      )
     })
 }
 
@@ -43,7 +45,53 @@ function summary(service: ServiceView): string {
     ['ports', anyPort ? 'any' : list(ports)],
     ['aliases', list(service.aliases)],
     ['TTL', `${service.ttlSeconds} s`],
+    ...healthRows(service),
   ])
+}
+
+function healthRows({ health }: ServiceView): (readonly [string, Cell])[] {
+  if (health === undefined) return []
+  const { type, port, path = '', command, intervalSeconds, timeoutSeconds, rise, fall } = health
+  const what = command?.join(' ') ?? `:${port ?? ''}${path}`
+  const quorum = health.quorum === undefined ? '' : `, quorum ${health.quorum}`
+  const when = `every ${intervalSeconds} s, timeout ${timeoutSeconds} s, rise ${rise}, fall ${fall}`
+  const names = (families: readonly number[]): string => families.map((of) => `IPv${of}`).join(', ')
+  return [
+    ['check', `${type} ${what}, ${when}${quorum}`],
+    ...(health.failOpen.length === 0 ? [] : [warning('fail open', names(health.failOpen))]),
+    ...(health.belowQuorum.length === 0 ? [] : [warning('no quorum', names(health.belowQuorum))]),
+  ]
+}
+
+function warning(name: string, text: string): readonly [string, Cell] {
+  return [name, { text, colour: 'red' }]
+}
+
+/** A line for each backend that is checked. */
+function checks(service: ServiceView): string[] {
+  if (service.health === undefined) return []
+  const rows = service.backends.flatMap(({ address, health }) => {
+    if (health === undefined) return []
+    const { healthy, consecutive, result = '-', error = '-' } = health
+    const since = health.sinceSeconds === undefined ? '-' : durationText(health.sinceSeconds)
+    const age = health.ageSeconds === undefined ? '-' : durationText(health.ageSeconds)
+    return [[address, healthCell(healthy), since, result, consecutive, age, error]]
+  })
+  const titles = ['ADDRESS', 'HEALTH', 'SINCE', 'RESULT', 'IN A ROW', 'AGO', 'ERROR']
+  return [
+    table(
+      titles.map((title) => ({
+        title,
+        ...(title === 'IN A ROW' ? { align: 'right' as const } : {}),
+      })),
+      rows,
+    ),
+  ]
+}
+
+function healthCell(healthy: boolean | undefined): Cell {
+  if (healthy === undefined) return 'unknown'
+  return healthy ? { text: 'healthy', colour: 'green' } : { text: 'failing', colour: 'red' }
 }
 
 /** A line for each backend and path; what backends that have left had counted is in the sums. */

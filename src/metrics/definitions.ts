@@ -15,6 +15,11 @@ export interface MetricDefinition {
 const service = ['network', 'service'] as const
 const backend = [...service, 'backend'] as const
 
+/** From a refusal on the same node to the longest sensible timeout. */
+const checkBuckets = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+]
+
 /** A local answer takes tens of microseconds; an upstream is given up after seconds. */
 const dnsBuckets = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
@@ -204,6 +209,39 @@ export const definitions = {
     type: 'gauge',
     help: 'Queries that wait for an upstream now.',
     labels: [],
+  },
+
+  // ---- health
+  healthChecks: {
+    name: 'fairlead_health_checks_total',
+    type: 'counter',
+    help: 'Checks of backends, by result: ok, or why not.',
+    labels: [...service, 'result'],
+  },
+  healthCheckDuration: {
+    name: 'fairlead_health_check_duration_seconds',
+    type: 'histogram',
+    help: 'From the start of a check to its result.',
+    labels: ['type', 'result'],
+    buckets: checkBuckets,
+  },
+  backendHealthy: {
+    name: 'fairlead_backend_healthy',
+    type: 'gauge',
+    help: '1 if the backend is healthy by its checks, else 0; absent before the first result.',
+    labels: backend,
+  },
+  healthFailOpen: {
+    name: 'fairlead_health_fail_open',
+    type: 'gauge',
+    help: '1 if all backends of the family fail their checks and are used all the same, else 0.',
+    labels: [...service, 'family'],
+  },
+  healthBelowQuorum: {
+    name: 'fairlead_health_below_quorum',
+    type: 'gauge',
+    help: '1 if the family has less healthy weight than the quorum and is refused, else 0.',
+    labels: [...service, 'family'],
   },
 
   // ---- the agent

@@ -3,12 +3,13 @@
  * kernel side tells. It reads; it never changes anything.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import type { DnsObserver } from '../model/observe.js'
+import type { DnsObserver, HealthObserver, HealthReport } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import type { State } from '../model/types.js'
 import { definitions } from './definitions.js'
 import { DnsMetrics } from './dnsMetrics.js'
 import { render } from './exposition.js'
+import { HealthMetrics } from './healthMetrics.js'
 import { labelText } from './labels.js'
 import * as from from './samples.js'
 import { counter, gauge, type SampleSource, TotalCounter, TotalGauge } from './series.js'
@@ -17,6 +18,8 @@ export interface MetricsOptions {
   readonly readback: Readback
   /** The desired state as it is now. */
   readonly state: () => State
+  /** What checks have found; without it, or before there is any, nothing is said of health. */
+  readonly health?: () => HealthReport | undefined
   readonly version: string
   /** Release of the running kernel. */
   readonly kernel: string
@@ -30,10 +33,13 @@ const misnamedGauges = ['handles', 'requests', 'resources'].map(
 export class Metrics {
   /** For the DNS sink to report to. */
   readonly dns: DnsObserver
+  /** For the health source. */
+  readonly health: HealthObserver
   readonly #options: MetricsOptions
   readonly #registry = new Registry()
   readonly #wanted: WantedSeries
   readonly #kernel: KernelSeries
+  readonly #health: HealthMetrics
   #rendering: Promise<Buffer> | undefined
 
   constructor(options: MetricsOptions) {
@@ -41,6 +47,8 @@ export class Metrics {
     this.#kernel = new KernelSeries(this.#registry)
     this.#wanted = new WantedSeries(this.#registry)
     this.dns = new DnsMetrics(this.#registry)
+    this.#health = new HealthMetrics(this.#registry)
+    this.health = this.#health
     gauge(definitions.buildInfo, this.#registry).set(
       { version: options.version, node: process.version, kernel: labelText(options.kernel) },
       1,
@@ -67,6 +75,7 @@ export class Metrics {
   async #render(): Promise<Buffer> {
     this.#wanted.show(this.#options.state())
     this.#kernel.read(this.#options.readback)
+    this.#health.show(this.#options.health?.())
     return render(this.#registry)
   }
 }

@@ -2,6 +2,8 @@
  * From the desired state and the kernel's totals to samples: pure generators, so that a large set
  * is made as it is rendered.
  */
+import { family } from '../model/address.js'
+import type { HealthReport } from '../model/observe.js'
 import type { AttachmentInfo, BackendCounters, ReasonCount } from '../model/readback.js'
 import type { Backend, Problem, ServiceKey, State } from '../model/types.js'
 import { labelText } from './labels.js'
@@ -49,6 +51,36 @@ export function* weightSamples(state: State): Generator<Sample> {
 export function* backendStateSamples(wanted: State): Generator<Sample> {
   for (const [labels, { state }] of backends(wanted))
     yield { labels: { ...labels, state }, value: 1 }
+}
+
+export function* checkSamples(report: HealthReport): Generator<Sample> {
+  for (const { service, results } of report.all()) {
+    const labels = serviceLabels(service)
+    for (const [result, value] of results) yield { labels: { ...labels, result }, value }
+  }
+}
+
+export function* healthySamples(report: HealthReport): Generator<Sample> {
+  for (const { service, backends } of report.all()) {
+    const labels = serviceLabels(service)
+    for (const [address, { healthy }] of backends) {
+      if (healthy === undefined) continue
+      yield { labels: { ...labels, backend: labelText(address) }, value: healthy ? 1 : 0 }
+    }
+  }
+}
+
+/** A sample for each family that has backends. */
+export function* familySamples(
+  report: HealthReport,
+  what: 'failOpen' | 'belowQuorum',
+): Generator<Sample> {
+  for (const { service, backends, [what]: those } of report.all()) {
+    for (const of of new Set([...backends.keys()].map(family))) {
+      const labels = { ...serviceLabels(service), family: `ipv${of}` }
+      yield { labels, value: those.includes(of) ? 1 : 0 }
+    }
+  }
 }
 
 export function problemSamples(problems: readonly Problem[]): Sample[] {

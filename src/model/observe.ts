@@ -66,7 +66,6 @@ export interface HealthObserver {
 
 /** What is known of a backend that is checked. */
 export interface BackendHealth {
-  readonly address: string
   /** Absent: no result yet. */
   readonly healthy?: boolean
   /** How long it has been so. */
@@ -88,8 +87,8 @@ export interface ServiceHealth {
   readonly belowQuorum: readonly Family[]
   /** Results so far, those of backends that have left included. */
   readonly results: ReadonlyMap<CheckResult, number>
-  /** In the order of the service; those that its source calls down are not checked. */
-  readonly backends: readonly BackendHealth[]
+  /** By address, in the order of the service; those that its source calls down are not checked. */
+  readonly backends: ReadonlyMap<string, BackendHealth>
 }
 
 /** What the health source has found, as the metrics and the API show it. */

@@ -97,7 +97,8 @@ export class HealthSource implements HealthReport {
     if (watched === undefined) return undefined
     const { failOpen, belowQuorum } = watched.finding
     const now = this.#clock.now()
-    const backends = [...watched.checks.values()].map((check) => check.view(now))
+    const backends = new Map<string, BackendHealth>()
+    for (const [address, check] of watched.checks) backends.set(address, check.view(now))
     return { service, failOpen, belowQuorum, results: new Map(watched.results), backends }
   }
 
@@ -267,7 +268,6 @@ class Check implements Task {
     const { healthy, consecutive } = this.tally
     const last = this.#last
     return {
-      address: this.target.address,
       consecutive,
       ...(healthy === undefined ? {} : { healthy }),
       ...(this.#turnedAt === undefined ? {} : { sinceSeconds: (now - this.#turnedAt) / 1000 }),
