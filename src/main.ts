@@ -60,8 +60,8 @@ class SinkProblems {
 
 /** Sends each state to the sinks, the newest only, the kernel before the names. */
 class Distributor {
-  /** Revision that both kernel and DNS have. */
-  answering = 0
+  /** Revision that DNS has. The kernel may be behind, if that took too long. */
+  named = 0
   private latest: State | undefined
   private running: Promise<void> | undefined
 
@@ -84,7 +84,7 @@ class Distributor {
       // A kernel that refuses a row must not keep the other names from being answered.
       await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)
       await this.dns.apply(state).catch(this.onError)
-      this.answering = state.revision
+      this.named = state.revision
     }
   }
 }
@@ -164,7 +164,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     node: config.nodeName,
     sources: [{ name: FileSource.sourceName, from: config.file }],
     metrics,
-    answering: () => distributor.answering,
+    answering: () => Math.min(distributor.named, readback.reconcile().revision),
     reload: () => source.reload(),
     onError,
   })
