@@ -1,0 +1,36 @@
+/**
+ * A backend for load.ts: answers every line on TCP port 7 and every datagram on UDP port 7 with its id
+ * and what it was sent. `get N` is answered with N bytes, 64 KiB every 20 ms. usage: echo.js ID
+ */
+import { createSocket } from 'node:dgram'
+import { createServer, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+
+const id = process.argv[2] ?? 'nobody'
+const CHUNK = Buffer.alloc(65_536, 'x')
+const CHUNK_EVERY_MS = 20
+
+function send(socket: Socket, bytes: number): void {
+  if (bytes <= 0 || socket.destroyed) {
+    socket.end()
+    return
+  }
+  socket.write(CHUNK.subarray(0, Math.min(bytes, CHUNK.length)))
+  setTimeout(() => send(socket, bytes - CHUNK.length), CHUNK_EVERY_MS)
+}
+
+const server = createServer({ allowHalfOpen: false, noDelay: true }, (socket) => {
+  socket.on('error', () => undefined)
+  createInterface({ input: socket })
+    .on('line', (line) => {
+      const bytes = /^get (\d+)$/.exec(line)?.[1]
+      if (bytes === undefined) socket.write(`${id} ${line}\n`)
+      else send(socket, Number(bytes))
+    })
+    .on('error', () => undefined)
+})
+const datagrams = createSocket('udp6')
+datagrams.on('message', (text, from) => {
+  datagrams.send(`${id} ${text.toString()}`, from.port, from.address)
+})
+datagrams.bind(7, () => server.listen({ port: 7, host: '::' }, () => console.log('ready')))

@@ -1,0 +1,92 @@
+/** An agent that is killed, over and over: nothing of it is seen on the wire. */
+import { request } from 'node:http'
+import { readdirSync } from 'node:fs'
+import t from 'tap'
+import { LoadScene } from '../lib/loadScene.js'
+import { sleep, until } from '../lib/netns.js'
+
+const KILLS_READY = 32
+const KILLS_STARTING = 10
+const SEED = 20_260_101
+const MAX_DELAY_MS = 700
+
+t.setTimeout(400_000)
+
+/** mulberry32: the same delays in every run. */
+function random(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let x = Math.imul(state ^ (state >>> 15), state | 1)
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+interface Status {
+  readonly revision: { readonly desired: number; readonly answering: number }
+}
+
+/** Of the API by itself: the command would take half a second to start. */
+function status(socketPath: string): Promise<Status> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path: '/v1/status', timeout: 2_000 }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (part: string) => (text += part))
+      response.on('end', () => resolve(JSON.parse(text) as Status)).on('error', reject)
+    })
+    sent.on('timeout', () => sent.destroy(new Error('timed out'))).on('error', reject)
+    sent.end()
+  })
+}
+
+t.test('42 killed agents, and no request fails', async (t) => {
+  const scene = await LoadScene.build(t, 3)
+  const { agent } = scene.stage
+  agent.write(scene.definition([0, 1, 2]))
+  const ready = async (): Promise<void> => {
+    await until('the agent', async () => {
+      const { revision } = await status(agent.socket)
+      return revision.desired > 0 && revision.desired === revision.answering
+    })
+  }
+  agent.start()
+  await ready()
+  await scene.startLoads()
+  await until('the load to run', async () => {
+    const tallies = await Promise.all(scene.loads.map((load) => load.tally()))
+    return tallies.every(({ ok, kept }) => ok > 0 && kept > 0)
+  })
+  const pins = (directory: string) => readdirSync(`${agent.pins}/${directory}`).sort()
+  const before = { links: pins('links'), maps: pins('maps') }
+  const next = random(SEED)
+  let kills = 0
+  const kill = async (): Promise<void> => {
+    await agent.stop('SIGKILL')
+    kills++
+    agent.start()
+  }
+  for (let round = 0; round < KILLS_READY; round++) {
+    await sleep(next() * MAX_DELAY_MS)
+    await kill()
+    await ready()
+  }
+  for (let round = 0; round < KILLS_STARTING; round++) {
+    await kill()
+    await sleep(next() * 1_200)
+  }
+  await kill()
+  await ready()
+  t.equal(kills, KILLS_READY + KILLS_STARTING + 1)
+  for (const load of scene.loads) {
+    const { failed, errors, ok, kept, slowest, ids } = await load.tally()
+    t.equal(failed, 0, `${load.path}: no request failed, no connection ended`)
+    t.same(errors, [])
+    t.ok(ok > 1000, `${load.path}: ${ok} requests`)
+    t.ok(kept > 1000, `${load.path}: ${kept} answers on kept connections`)
+    t.equal(Object.keys(ids).length, 3, 'every backend was used')
+    t.comment(`${load.path}: ${ok} requests, ${kept} kept, slowest ${slowest} ms`)
+  }
+  t.same({ links: pins('links'), maps: pins('maps') }, before, 'nothing was left behind or lost')
+  await agent.stop()
+})
