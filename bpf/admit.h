@@ -31,7 +31,7 @@ struct admission {
 
 static __always_inline int drop(enum drop_reason reason)
 {
-	count_drop(reason, PATH_TC);
+	count_drop(reason, packet_path);
 	return VERDICT_DROP;
 }
 
@@ -60,7 +60,7 @@ static __always_inline void count_traffic(struct __sk_buff *skb, const struct pa
 		bytes += (packets - 1) * (pkt->l4_offset - ETH_HLEN + pkt->l4_bytes);
 	else
 		packets = 1;
-	count_packet(backend_id, PATH_TC, dir, packets, bytes);
+	count_packet(backend_id, packet_path, dir, packets, bytes);
 }
 
 /*
@@ -210,6 +210,8 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
 		reason = plan_flow(skb, adm, service_id, &row, &backend, v6);
 		if (reason != DROP_NONE)
 			return drop_or_refuse(reason);
+	} else if (vip->flags & VIP_NODE) {
+		return VERDICT_PASS;
 	} else if (!(vip->flags & VIP_BACKEND)) {
 		return drop_or_refuse(DROP_NO_PORT);
 	} else if (!plan_direct(adm, occupant, &row, v6)) {
@@ -223,9 +225,9 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
 		return drop(reason);
 	if (!backend)
 		return carry_direct(skb, adm, v6);
-	count_connection(row.backend, PATH_TC);
+	count_connection(row.backend, packet_path);
 	if (adm->reselects)
-		count_event(EVENT_RESELECT, PATH_TC);
+		count_event(EVENT_RESELECT, packet_path);
 	return carry_in(skb, pkt, &row, backend, flow_key_port(&adm->key, v6), v6);
 }
 

@@ -64,10 +64,10 @@ static __always_inline int answer_arp(struct __sk_buff *skb)
 	arp.target_ip = asker;
 	arp.operation = bpf_htons(ARP_REPLY);
 	if (bpf_skb_store_bytes(skb, 0, &arp, sizeof(arp), 0)) {
-		count_drop(DROP_REWRITE, PATH_TC);
+		count_drop(DROP_REWRITE, packet_path);
 		return VERDICT_DROP;
 	}
-	count_event(EVENT_ARP, PATH_TC);
+	count_event(EVENT_ARP, packet_path);
 	return send_back(skb);
 }
 

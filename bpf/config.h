@@ -8,11 +8,14 @@
 
 #include <linux/types.h>
 
-/* The network whose containers this instance serves (tc). Never 0 in use. */
+/* The network whose containers this instance serves (tc); 0: the outside, at the edge. */
 const volatile __u32 network_id = 0;
 
 /* Whom this instance counts for: enum hook_path; 0 is PATH_TC. */
 const volatile __u32 packet_path = 0;
+
+/* At the edge: an XDP program sees every packet first and notes what is ours. */
+const volatile __u8 xdp_ahead = 0;
 
 /* The bridge that joins the network's containers; 0: they are routed. */
 const volatile __u32 bridge_ifindex = 0;

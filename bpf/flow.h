@@ -211,7 +211,7 @@ static __always_inline void flow_repair(const struct packet *pkt, const struct f
 	if (bpf_map_lookup_elem(&overflows, &from))
 		return;
 	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
-		count_event(EVENT_FLOW_REPAIRED, PATH_TC);
+		count_event(EVENT_FLOW_REPAIRED, packet_path);
 }
 
 /*
@@ -230,7 +230,7 @@ static __always_inline enum drop_reason flow_store_aside(const struct overflow_k
 	long error;
 	int try;
 
-	count_event(EVENT_COLLISION, PATH_TC);
+	count_event(EVENT_COLLISION, packet_path);
 	for (try = 0; try < SUBSTITUTE_TRIES; try++) {
 		port = FIRST_SUBSTITUTE_PORT +
 		       bpf_get_prandom_u32() % (65536 - FIRST_SUBSTITUTE_PORT);

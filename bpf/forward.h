@@ -25,6 +25,7 @@
 #define VERDICT_ADMIT 0x100	/* admit() decides */
 #define VERDICT_ANSWER 0x101	/* answer_vip() does */
 #define VERDICT_NEIGHBOUR 0x102 /* answer_nd() does */
+#define VERDICT_ROUTE 0x103	/* route() does: at the edge there is no bridge to go by */
 #define VERDICT_REFUSE 0x200	/* and a reason: refuse() for that */
 
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)
@@ -72,6 +73,8 @@ static __always_inline int forward_to(struct __sk_buff *skb, const struct backen
 {
 	struct bpf_redir_neigh nexthop = {};
 
+	if (!network_id)
+		return VERDICT_ROUTE;
 	if (!bridge_ifindex || !(backend->flags & BACKEND_ON_LINK))
 		return forward_stack(skb);
 	if (v6) {

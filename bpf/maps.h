@@ -73,6 +73,7 @@ enum vip_flag {
 	VIP_BALANCED = 1, /* an address of services; answers ARP, ND and echo */
 	VIP_ANY_PORT = 2, /* every TCP and UDP port belongs to `service` */
 	VIP_BACKEND = 4,  /* also, or only, an address of a backend */
+	VIP_NODE = 8,	  /* an address of this node, of which only published ports are ours */
 };
 
 enum backend_flag {

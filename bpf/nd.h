@@ -111,10 +111,10 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet 
 	if (!vip || !(vip->flags & VIP_BALANCED))
 		return VERDICT_PASS;
 	if (nd_reply(skb, pkt, &target)) {
-		count_drop(DROP_REWRITE, PATH_TC);
+		count_drop(DROP_REWRITE, packet_path);
 		return VERDICT_DROP;
 	}
-	count_event(EVENT_ND, PATH_TC);
+	count_event(EVENT_ND, packet_path);
 	return send_back(skb);
 }
 

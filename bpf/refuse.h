@@ -256,7 +256,7 @@ static __always_inline int refuse(struct __sk_buff *skb, enum drop_reason reason
 	struct packet pkt;
 	int error;
 
-	count_drop(reason, PATH_TC);
+	count_drop(reason, packet_path);
 	parse(skb, &pkt, v6);
 	if (pkt.kind != PACKET_FLOW || (pkt.tcp_flags & TCP_RST))
 		return VERDICT_DROP;
@@ -267,7 +267,7 @@ static __always_inline int refuse(struct __sk_buff *skb, enum drop_reason reason
 			   : make_unreachable4(skb, pkt.l4_offset);
 	if (error)
 		return VERDICT_DROP;
-	count_event(EVENT_REFUSED, PATH_TC);
+	count_event(EVENT_REFUSED, packet_path);
 	return send_back(skb);
 }
 

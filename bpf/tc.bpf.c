@@ -9,6 +9,7 @@
 #include "arp.h"
 #include "icmp.h"
 #include "nd.h"
+#include "nic.h"
 #include "refuse.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -27,7 +28,7 @@ static __always_inline int answer_vip(struct __sk_buff *skb, const bool v6)
 		return drop(DROP_PROTOCOL);
 	if (echo_reply(skb, &pkt, v6))
 		return drop(DROP_REWRITE);
-	count_event(EVENT_ECHO, PATH_TC);
+	count_event(EVENT_ECHO, packet_path);
 	return send_back(skb);
 }
 
@@ -231,5 +232,99 @@ int to_container(struct __sk_buff *skb)
 		return to_container_ip(skb, false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return to_container_ip(skb, true);
+	return VERDICT_PASS;
+}
+
+/*
+ * from_edge() - ingress of a NIC: what the XDP program before it left to do.
+ *
+ * Without such a program, which a NIC may refuse, this is all there is of the edge.
+ */
+SEC("tc")
+int from_edge(struct __sk_buff *skb)
+{
+	__u32 step = note_of(skb);
+	int verdict;
+
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return answer_request(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (xdp_ahead && !step)
+			return VERDICT_PASS;
+		verdict = VERDICT_ROUTE;
+		if (step != EDGE_ROUTE)
+			verdict = decide(skb, from_container4(skb), false);
+		return verdict == VERDICT_ROUTE ? route4(skb) : verdict;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (xdp_ahead && !step && !is_neighbour_message(skb))
+			return VERDICT_PASS;
+		verdict = VERDICT_ROUTE;
+		if (step != EDGE_ROUTE)
+			verdict = decide(skb, from_container6(skb), true);
+		return verdict == VERDICT_ROUTE ? route6(skb) : verdict;
+	}
+	return VERDICT_PASS;
+}
+
+__noinline int translate_reply4(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, false);
+}
+
+__noinline int translate_reply6(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, true);
+}
+
+/* to_edge() - egress of a NIC: replies that came there through the stack. */
+SEC("tc")
+int to_edge(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return translate_reply4(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return translate_reply6(skb);
+	return VERDICT_PASS;
+}
+
+/* leave() - send a backend's reply to the outside on its way, past netfilter. */
+static __always_inline int leave(struct __sk_buff *skb, const bool v6)
+{
+	struct bpf_fib_lookup fib = {};
+	int verdict;
+
+	if (!find_way_out(skb, &fib, v6))
+		return VERDICT_PASS;
+	verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+	if (verdict != VERDICT_PASS)
+		return verdict;
+	return ttl_decrement(skb, v6) ? VERDICT_DROP : route_out(&fib);
+}
+
+__noinline int leave4(struct __sk_buff *skb)
+{
+	return leave(skb, false);
+}
+
+__noinline int leave6(struct __sk_buff *skb)
+{
+	return leave(skb, true);
+}
+
+/* from_bridge() - ingress of a bridge, or of a routed container: what leaves its network. */
+SEC("tc")
+int from_bridge(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return VERDICT_PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return leave4(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return leave6(skb);
 	return VERDICT_PASS;
 }

@@ -50,7 +50,7 @@ static __always_inline __u32 vip_service(const struct vip *vip, __u32 network,
 	struct port *port;
 
 	*target_port = number;
-	if (!(vip->flags & VIP_BALANCED))
+	if (!(vip->flags & (VIP_BALANCED | VIP_NODE)))
 		return 0;
 	port = port_lookup(network, addr, number, protocol, v6);
 	if (port) {

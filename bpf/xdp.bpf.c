@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The node's edge: packets from outside, as the NIC has them.
+ *
+ * Here is the fast path, one hash lookup for a packet of a known flow. Whatever else is
+ * addressed to us goes on, with a note, to the tc program of the NIC, which decides as it
+ * does for containers. Traffic that is none of ours leaves byte for byte as it came.
+ */
+#include "count.h"
+#include "edge.h"
+#include "flow.h"
+#include "select.h"
+#include "vip.h"
+#include "xdpnat.h"
+#include "xdpparse.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* note() - pass the packet on with a word for the tc program behind. */
+static __always_inline int note(struct xdp_md *ctx, __u32 step)
+{
+	struct edge_note *note;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
+		goto refused;
+	note = (void *)(long)ctx->data_meta;
+	if ((void *)(note + 1) > (void *)(long)ctx->data)
+		goto refused;
+	note->magic = EDGE_MAGIC;
+	note->step = step;
+	return XDP_PASS;
+refused:
+	count_drop(DROP_REWRITE, PATH_XDP);
+	return XDP_DROP;
+}
+
+static __always_inline int carry(struct xdp_md *ctx, const struct packet *pkt,
+				 const struct flow *row, const struct backend *backend,
+				 const bool v6)
+{
+	__u64 bytes = ctx->data_end - ctx->data - ETH_HLEN;
+	__u32 backend_id = row->backend;
+	enum drop_reason reason;
+
+	reason = xdp_nat(ctx, pkt, (const struct addr *)backend->addr, pkt->sport,
+			 row->backend_port, v6);
+	if (reason != DROP_NONE) {
+		count_drop(reason, PATH_XDP);
+		return XDP_DROP;
+	}
+	count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
+	return note(ctx, EDGE_ROUTE);
+}
+
+/*
+ * carry_known() - the fast path.
+ * @verdict: usable only when the result is true
+ */
+static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet *pkt, int *verdict,
+					const bool v6)
+{
+	__u32 now = now_jiffies();
+	struct backend *backend;
+	union flow_key key;
+	struct flow *row;
+
+	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	row = flow_lookup(&key, v6);
+	if (!row || !flow_of(row, pkt, v6) || (row->flags & FLOW_DIRECT) || flow_reopened(row, pkt))
+		return false;
+	if (row->last_seen != now && flow_expired(row, pkt->protocol, now))
+		return false;
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	if (!backend)
+		return false;
+	flow_touch(row, flow_flags_in(pkt), now);
+	*verdict = carry(ctx, pkt, row, backend, v6);
+	return true;
+}
+
+static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
+{
+	struct packet pkt;
+	int verdict;
+
+	xdp_parse(ctx, &pkt, v6);
+	if (pkt.kind == PACKET_UNREADABLE)
+		return XDP_PASS;
+	if (pkt.kind == PACKET_FLOW && carry_known(ctx, &pkt, &verdict, v6))
+		return verdict;
+	return vip_lookup(network_id, &pkt.dst, v6) ? note(ctx, EDGE_DECIDE) : XDP_PASS;
+}
+
+__noinline int edge_ip4(struct xdp_md *ctx)
+{
+	return edge_ip(ctx, false);
+}
+
+__noinline int edge_ip6(struct xdp_md *ctx)
+{
+	return edge_ip(ctx, true);
+}
+
+/* from_wire() - what the NIC received. A frame with a VLAN tag is none of ours. */
+SEC("xdp")
+int from_wire(struct xdp_md *ctx)
+{
+	const struct ethhdr *eth = (const void *)(long)ctx->data;
+
+	if ((const void *)(eth + 1) > (const void *)(long)ctx->data_end)
+		return XDP_PASS;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return edge_ip4(ctx);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return edge_ip6(ctx);
+	return XDP_PASS;
+}

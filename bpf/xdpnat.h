@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Translation of a TCP or UDP packet in XDP, in place. Checksums are whole here, as they
+ * come from the wire: a packet whose checksum is left to a device cannot be told apart.
+ * Incremental update: RFC 1624; a UDP checksum of 0 is none (RFC 768).
+ */
+#ifndef FAIRLEAD_XDPNAT_H
+#define FAIRLEAD_XDPNAT_H
+
+#include "csum.h"
+#include "xdpparse.h"
+
+static __always_inline __u16 csum_adjust(__u16 check, __u64 change)
+{
+	return ~csum_fold16((__u64)(__u16)~check + change);
+}
+
+/*
+ * xdp_nat() - replace the destination's address and both ports.
+ * @pkt: as parsed; stays as it was
+ *
+ * Returns DROP_NONE or DROP_REWRITE; then the packet is half rewritten: drop it.
+ */
+static __always_inline enum drop_reason xdp_nat(struct xdp_md *ctx, const struct packet *pkt,
+						const struct addr *to, __be16 sport, __be16 dport,
+						const bool v6)
+{
+	__u64 change = csum_addr_change(&pkt->dst, to, v6);
+	void *ip = (void *)(long)ctx->data + ETH_HLEN;
+	__be16 *l4 = xdp_l4(ctx, pkt->protocol, v6);
+	__u16 *check;
+
+	if (!l4 || ip + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) > (void *)(long)ctx->data_end)
+		return DROP_REWRITE;
+	if (v6) {
+		addr_copy(((struct ipv6hdr *)ip)->daddr.in6_u.u6_addr32, to->words);
+	} else {
+		((struct iphdr *)ip)->daddr = to->words[3];
+		((struct iphdr *)ip)->check = csum_adjust(((struct iphdr *)ip)->check, change);
+	}
+	change += (__u16)~pkt->sport + (__u32)sport + (__u16)~pkt->dport + dport;
+	l4[0] = sport;
+	l4[1] = dport;
+	if (pkt->protocol == IPPROTO_TCP) {
+		check = (void *)l4 + TCP_CHECK_OFFSET;
+		*check = csum_adjust(*check, change);
+		return DROP_NONE;
+	}
+	check = (void *)l4 + UDP_CHECK_OFFSET;
+	if (*check) {
+		*check = csum_adjust(*check, change);
+		if (!*check)
+			*check = 0xffff;
+	}
+	return DROP_NONE;
+}
+
+#endif
