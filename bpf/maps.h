@@ -86,6 +86,17 @@ enum flow_flag {
 	FLOW_FIN_CLIENT = 4,
 	FLOW_FIN_BACKEND = 8,
 	FLOW_RESET = 16,
+	FLOW_ENDED = 32, /* no active connection any more; the row only sees it off */
+};
+
+/* Why a flow was an active connection no longer. Counted per path in `ends`. */
+enum flow_end {
+	END_FIN,     /* both sides have closed, or the client began anew */
+	END_RESET,   /* either side reset it */
+	END_IDLE,    /* no packet for longer than its timer */
+	END_GONE,    /* its backend was removed */
+	END_EVICTED, /* its row made room for another */
+	END_COUNT,
 };
 
 enum name_kind {
@@ -100,6 +111,7 @@ EXPORT_ENUM(algorithm);
 EXPORT_ENUM(vip_flag);
 EXPORT_ENUM(backend_flag);
 EXPORT_ENUM(flow_flag);
+EXPORT_ENUM(flow_end);
 EXPORT_ENUM(name_kind);
 
 /* ---- what the agent writes ------------------------------------------------ */
@@ -160,6 +172,14 @@ struct backend {
 	__u32 service;	   /* 0: the row is free */
 	__u32 incarnation; /* tells apart two users of one id */
 	__u32 flags;	   /* enum backend_flag */
+};
+
+/* How long a service's flows may be idle; 0: as config.h has it. */
+struct timers {
+	__u32 syn_jiffies;
+	__u32 established_jiffies;
+	__u32 closing_jiffies;
+	__u32 udp_jiffies;
 };
 
 struct netns {
@@ -233,12 +253,13 @@ struct overflow {
 };
 
 /*
- * How many flows a service has placed, by family: with one cursor for both, a
- * client that dials A and AAAA in turn would reach every other slot only.
+ * How many flows a service has placed: TCP over IPv4, UDP over IPv4, TCP over IPv6,
+ * UDP over IPv6. With one cursor for all, a client that dials A and AAAA in turn, or
+ * whose resolver connects a UDP socket to each address before it dials (as C
+ * libraries do to sort them), would reach every other slot only.
  */
 struct cursor {
-	__u64 placed4;
-	__u64 placed6;
+	__u64 placed[4];
 };
 
 /*
@@ -311,6 +332,7 @@ struct udp_from {
 #define MAX_BACKENDS 65536
 #define MAX_SLOTS 262144
 #define MAX_FLOWS 262144
+#define MAX_EMBRYONIC 65536
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -411,6 +433,40 @@ struct {
 	__type(value, struct flow);
 } flows6 SEC(".maps");
 
+/*
+ * Flows of one packet so far, or of repeated SYNs: apart, so that a flood of them evicts
+ * none that are more. The next packet of the client moves a row to flows4 or flows6.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EMBRYONIC);
+	__type(key, struct flow4_key);
+	__type(value, struct flow);
+} embryonic4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EMBRYONIC);
+	__type(key, struct flow6_key);
+	__type(value, struct flow);
+} embryonic6 SEC(".maps");
+
+/* index: service id; 0 is for flows of none */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct timers);
+} timers SEC(".maps");
+
+/* index: enum flow_end * PATH_COUNT + enum hook_path */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, END_COUNT *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} ends SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -428,6 +484,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } actives SEC(".maps");
+
+/* The part of the socket path (TCP), which a recount of flows would not find. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} sock_actives SEC(".maps");
 
 /* index: backend id * PATH_COUNT + enum hook_path */
 struct {

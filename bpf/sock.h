@@ -141,8 +141,8 @@ static __always_inline enum drop_reason choose(const struct match *match, const 
 	if (!service)
 		return DROP_NO_SERVICE;
 	if (is_mapped(to->addr))
-		return pick_backend(service, service_id, false, backend_id, backend);
-	return pick_backend(service, service_id, true, backend_id, backend);
+		return pick_backend(service, service_id, false, to->protocol, backend_id, backend);
+	return pick_backend(service, service_id, true, to->protocol, backend_id, backend);
 }
 
 #endif

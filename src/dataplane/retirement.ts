@@ -112,7 +112,7 @@ export class Retirement {
   }
 
   clearService(id: number): void {
-    this.#maps.cursors.set(id, { placed4: 0n, placed6: 0n })
+    this.#maps.cursors.set(id, { placed: [0n, 0n, 0n, 0n] })
     for (let path = 0; path < this.#paths; path++)
       this.#maps.retired.set(id * this.#paths + path, { ...ZERO })
   }

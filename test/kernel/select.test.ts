@@ -104,7 +104,7 @@ kernelTest(
     const backends = Array.from({ length: 5 }, (_, n) => `10.1.1.${n + 1}`)
     dp.addService({ vips: ['10.9.0.1'], ports: ['80/tcp'], backends, algorithm: 'random' })
     const first = dial(dp, '10.1.0.2', '10.9.0.1', 50)
-    dp.map('cursors').set(1, { placed4: 0n, placed6: 0n })
+    dp.map('cursors').set(1, { placed: [0n, 0n, 0n, 0n] })
     t.same(dial(dp, '10.1.0.4', '10.9.0.1', 50), first)
   },
   { rodata: { random_seed: 42n } },

@@ -121,7 +121,7 @@ export class SockPath {
         ...four.map((id, at) => [base + at, id] as const),
         ...six.map((id, at) => [base + RING_SIZE + at, id] as const),
       ])
-    this.object.map('cursors').set(spec.id, { placed4: 0n, placed6: 0n })
+    this.object.map('cursors').set(spec.id, { placed: [0n, 0n, 0n, 0n] })
     this.object.map('services').set(spec.id, {
       ring4: base,
       slots4: four.length,
