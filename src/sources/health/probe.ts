@@ -56,12 +56,11 @@ export async function probe(
   }
   // Reading starts by itself once it is connected; before, it would fail with ENOTCONN.
   const socket = new Socket({ fd, manualStart: true } as { fd: number })
+  socket.on('error', () => undefined)
   try {
-    const done = check.type === 'tcp' ? connected(socket) : answered(socket, target, check)
-    socket.connect({ host: target.address, port: check.port })
-    return await untilAborted(socket, done, signal)
+    return await untilAborted(socket, exchange(socket, target, check), signal)
   } finally {
-    socket.on('error', () => undefined).destroy()
+    socket.destroy()
   }
 }
 
@@ -83,33 +82,39 @@ function untilAborted(
   })
 }
 
-function connected(socket: Socket): Promise<Outcome> {
-  return new Promise((resolve) => {
+async function exchange(
+  socket: Socket,
+  target: Target,
+  check: Exclude<HealthCheck, { readonly type: 'exec' }>,
+): Promise<Outcome> {
+  const connected = await new Promise<Outcome>((resolve) => {
     socket.once('connect', () => resolve(OK))
     socket.once('error', (error) => resolve(failure(error)))
+    socket.connect({ host: target.address, port: check.port })
   })
+  return connected !== OK || check.type === 'tcp' ? connected : answered(socket, target, check)
 }
 
 /** Only the head of the response is waited for. */
 function answered(socket: Socket, target: Target, check: Requested): Promise<Outcome> {
   return new Promise((resolve) => {
     const stream = check.type === 'https' ? secured(socket, target, check) : socket
-    const exchange = request({
+    const asking = request({
       createConnection: () => stream,
       path: check.path,
       setHost: false,
       headers: { host: hostHeader(target, check), 'user-agent': 'fairlead', connection: 'close' },
     })
-    exchange.once('response', (response) => {
+    asking.once('response', (response) => {
       const { statusCode: status = 0 } = response
       const good = check.statuses.some(([from, to]) => status >= from && status <= to)
       resolve(good ? OK : { result: 'status', error: `status ${status}` })
       response.on('error', () => undefined).destroy()
     })
-    exchange.on('error', (error) => resolve(failure(error)))
+    asking.on('error', (error) => resolve(failure(error)))
     // A switch of protocols is no response to node, and no error.
-    exchange.once('close', () => resolve({ result: 'protocol', error: 'no response' }))
-    exchange.end()
+    asking.once('close', () => resolve({ result: 'protocol', error: 'no response' }))
+    asking.end()
   })
 }
 
