@@ -113,7 +113,8 @@ export class World {
           reserved: this.nodes.flatMap(({ addresses }) => addresses),
           attach: {
             bridge: 'br0',
-            sockets: plan.sockets ? [`/run/netns/${this.lab.prefix}-client`] : [],
+            // The client lives on node1; both agents would see its namespace on this one machine.
+            sockets: plan.sockets && node === this.node(0) ? [this.client.path] : [],
           },
           dns: { listen: node.addresses },
         },
