@@ -8,6 +8,7 @@
 #define FAIRLEAD_XDPNAT_H
 
 #include "csum.h"
+#include "maps.h"
 #include "xdpparse.h"
 
 static __always_inline __u16 csum_adjust(__u16 check, __u64 change)

@@ -37,6 +37,16 @@ export interface DnsConfig {
   readonly domain?: string
 }
 
+/** The node's edge: interfaces by which VIPs and published ports are reached from outside. */
+export interface EdgeConfig {
+  /** Globs over interfaces of the agent's namespace. */
+  readonly interfaces: readonly string[]
+  /** Where packets are seen first; `auto`: in the driver if it can, else behind it. */
+  readonly mode: 'auto' | 'native' | 'generic' | 'tc'
+  /** Absent: the addresses of the interfaces. */
+  readonly addresses?: readonly string[]
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type LogFormat = 'text' | 'json'
 
@@ -55,6 +65,8 @@ export interface Config {
   /** Between two comparisons of all kernel rows with the desired ones. */
   readonly sweepMs: number
   readonly dns: DnsConfig
+  /** Absent: nothing is reached from outside. */
+  readonly edge?: EdgeConfig
   readonly limits: Limits
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
 }
@@ -100,10 +112,19 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),
     sweepMs: durationMs(agent.sweep ?? '30s') ?? 30_000,
     dns: dnsOf(agent.dns ?? {}),
+    ...(agent.edge && { edge: edgeOf(agent.edge) }),
     limits: limitsOf(agent.limits ?? {}),
     log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },
     ...overrides,
   })
+}
+
+function edgeOf({ interfaces, mode, addresses }: NonNullable<AgentSection['edge']>): EdgeConfig {
+  return {
+    interfaces: [...new Set(interfaces)],
+    mode: mode ?? 'auto',
+    ...(addresses && { addresses: [...new Set(addresses.map(canonicalAddress))] }),
+  }
 }
 
 function limitsOf(given: NonNullable<AgentSection['limits']>): Limits {

@@ -117,6 +117,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...(config.cgroupPath !== undefined && { cgroupPath: config.cgroupPath }),
     objectDir: join(import.meta.dirname, '../bpf'),
     limits: config.limits,
+    ...(config.edge && { edge: config.edge }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
     log,

@@ -113,8 +113,9 @@ export const attachmentSchema = z.object({
   network: z.string(),
   namespace: z.string().optional(),
   target: z.string(),
-  hook: z.enum(['tcx', 'clsact', 'cgroup']),
+  hook: z.enum(['tcx', 'clsact', 'cgroup', 'xdp']),
   program: z.string(),
+  mode: z.enum(['native', 'generic']).optional(),
 })
 
 export const statusSchema = z.object({

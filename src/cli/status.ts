@@ -57,9 +57,9 @@ function attachments(status: StatusView): string[] {
   if (status.attachments.length === 0) return []
   return [
     table(
-      ['NETWORK', 'HOOK', 'TARGET', 'PROGRAM', 'NAMESPACE'].map((title) => ({ title })),
-      status.attachments.map(({ network, hook, target, program, namespace }) => [
-        ...[network, hook, target, program, namespace ?? '-'],
+      ['NETWORK', 'HOOK', 'MODE', 'TARGET', 'PROGRAM', 'NAMESPACE'].map((title) => ({ title })),
+      status.attachments.map(({ network, hook, mode, target, program, namespace }) => [
+        ...[network || '-', hook, mode ?? '-', target, program, namespace ?? '-'],
       ]),
     ),
   ]

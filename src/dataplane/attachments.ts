@@ -7,11 +7,13 @@ import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Network, Problem, State } from '../model/types.js'
 import { CgroupAttachment } from './cgroup.js'
+import { EdgeAttachment, pruneEdge, type EdgeOptions } from './edge.js'
 import { removeFilter, removeLink } from './links.js'
 import { NetworkAttachment } from './network.js'
 import { namesIn, parseTcPin } from './pins.js'
 import type { PinnedMaps } from './pinnedMaps.js'
-import { loadSock, loadTc, type ProgramSettings } from './programs.js'
+import { OUTSIDE_NETWORK, type Outside } from './outside.js'
+import { loadEdge, loadSock, loadTc, loadXdp, type ProgramSettings } from './programs.js'
 import { reasonOf } from './reason.js'
 import type { SocketScopes } from './reconciler.js'
 
@@ -24,6 +26,9 @@ export interface AttachmentsOptions {
   readonly cgroupPath: string | undefined
   readonly networkId: (name: string) => number | undefined
   readonly onScopes: (scopes: SocketScopes) => void
+  /** Absent: no interface of this node leads outside. */
+  readonly edge?: EdgeOptions
+  readonly onOutside: (outside: Outside) => void
   readonly onProblems: () => void
   readonly log: Log
 }
@@ -39,15 +44,30 @@ export class Attachments {
   readonly #networks = new Map<string, NetworkAttachment>()
   readonly #scopes = new Map<string, Scope>()
   readonly #cgroup: CgroupAttachment | undefined
+  readonly #edge: EdgeAttachment | undefined
   readonly #problems = new Map<string, Problem>()
   #pruned = false
   #closed = false
 
   constructor(options: AttachmentsOptions) {
     this.#options = options
-    const { maps, settings, cgroupPath } = options
+    const { maps, settings, cgroupPath, edge } = options
+    this.#edge = edge && this.#openEdge(edge)
     if (cgroupPath !== undefined)
       this.#cgroup = new CgroupAttachment(cgroupPath, maps.pins, () => loadSock(settings, maps))
+  }
+
+  #openEdge(edge: EdgeOptions): EdgeAttachment {
+    const { maps, settings, onOutside, log } = this.#options
+    return new EdgeAttachment(edge, {
+      pins: maps.pins,
+      hook: settings.hook,
+      load: (mac, xdpAhead) => loadEdge(settings, maps, mac, xdpAhead),
+      loadXdp: () => loadXdp(settings, maps),
+      onAddresses: (addresses) => onOutside({ addresses }),
+      onResult: (error) => this.#setProblem('edge', error),
+      log,
+    })
   }
 
   /** To be called again only after it has resolved. What cannot be attached is a problem. */
@@ -56,6 +76,7 @@ export class Attachments {
     await this.#applyNetworks(state)
     await this.#applyScopes(state)
     await this.#applyCgroup(state)
+    await this.#edge?.apply(state)
     if (!this.#pruned) await this.#pruneUnknown()
     this.#pruned = true
     await Promise.all([...this.#networks.values()].map(async (network) => network.settled()))
@@ -76,7 +97,7 @@ export class Attachments {
     const sock = [...this.#scopes.keys()].flatMap((network) =>
       cgroup.map((link) => ({ network, ...link })),
     )
-    return [...tc, ...sock]
+    return [...tc, ...sock, ...(this.#edge?.info() ?? [])]
   }
 
   /** Pins stay: traffic goes on. */
@@ -85,6 +106,7 @@ export class Attachments {
     for (const { watcher } of this.#scopes.values()) watcher.close()
     await Promise.all([...this.#networks.values()].map(async (network) => network.close()))
     this.#cgroup?.close()
+    await this.#edge?.close()
   }
 
   async #applyNetworks(state: State): Promise<void> {
@@ -182,6 +204,8 @@ export class Attachments {
   async #pruneUnknown(): Promise<void> {
     const { pins } = this.#options.maps
     const known = new Set([...this.#networks.values()].map(({ id }) => id))
+    if (this.#edge === undefined) await pruneEdge(pins, new Set())
+    else known.add(OUTSIDE_NETWORK)
     for (const name of namesIn(pins.links)) {
       const pin = parseTcPin(name)
       if (pin !== undefined && !known.has(pin.networkId)) await removeLink(`${pins.links}/${name}`)

@@ -6,6 +6,7 @@ import type { Log } from '../host/log.js'
 import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
 import { Attachments } from './attachments.js'
+import type { EdgeOptions } from './edge.js'
 import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
@@ -27,6 +28,8 @@ export interface DataplaneOptions {
   readonly timers?: Partial<Timers>
   /** Absent: tcx where the kernel has it (6.6), else clsact. */
   readonly hook?: 'tcx' | 'clsact'
+  /** Interfaces that lead outside; absent: none does. */
+  readonly edge?: EdgeOptions
   /** Default 30,000. */
   readonly sweepIntervalMs?: number
   /** Seed of the random algorithm; absent: drawn at each load. */
@@ -106,6 +109,8 @@ export class Dataplane {
       cgroupPath: options.cgroupPath ?? features.cgroup2,
       networkId: (name) => installer.ids.networks.get(name),
       onScopes: (scopes) => this.#reconciler.setSockets(scopes),
+      ...(options.edge && { edge: options.edge }),
+      onOutside: (outside) => this.#reconciler.setOutside(outside),
       onProblems: tell,
       log: options.log,
     })

@@ -9,6 +9,7 @@ import { serviceKey, type Family, type Network, type Service } from '../model/ty
 import { ClaimedTable } from './claims.js'
 import type { Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
+import type { Outside } from './outside.js'
 import type { Pace } from './pace.js'
 import type { AddressKey, PortRow, Tables, VipRow } from './records.js'
 import type { Retirement } from './retirement.js'
@@ -44,7 +45,11 @@ export function addressOf(key: string): string {
 /** What the kernel holds of one service. */
 export interface Installed {
   /** Absent: found in pinned maps, not yet compared with what is wanted. */
-  readonly source?: { readonly service: Service; readonly network: Network }
+  readonly source?: {
+    readonly service: Service
+    readonly network: Network
+    readonly outside: Outside | undefined
+  }
   readonly plan: ServicePlan
   readonly range4: SlotRange
   readonly range6: SlotRange
@@ -57,6 +62,8 @@ export class Installer {
   readonly vips: Readonly<Record<Family, ClaimedTable<VipPart, AddressKey, VipRow>>>
   readonly ports: Readonly<Record<Family, ClaimedTable<Fields, AddressKey, PortRow>>>
   readonly installed = new Map<string, Installed>()
+  /** What is reached from outside; absent: this node has no edge. */
+  outside: Outside | undefined
   /** Backends whose flows were ended because they are down; ids. */
   readonly #down = new Set<number>()
   /** Removed services by key, and backends by id, whose rows are still in the kernel. */
@@ -87,7 +94,9 @@ export class Installer {
   isCurrent(service: Service, network: Network): boolean {
     const source = this.installed.get(serviceKey(service))?.source
     if (source === undefined) return false
+    if (!sameData(source.outside?.addresses, this.outside?.addresses)) return false
     if (source.service === service && source.network === network) return true
+    if (source.network.edge !== network.edge) return false
     return sameData(source.service, service) && sameData(source.network.subnets, network.subnets)
   }
 
@@ -164,13 +173,14 @@ export class Installer {
     if (networkId === undefined)
       throw new FairleadError('REFERENCE', `network ${network.name} has no id`)
     const id = this.#takeService(key, undo)
-    for (const { address } of reachableBackends(service)) this.#takeBackend(id, address, undo)
+    for (const { address } of reachableBackends(service, this.outside))
+      this.#takeBackend(id, address, undo)
     const ids = {
       network: networkId,
       service: id,
       backend: (address: string) => this.ids.backends.get(backendKey(id, address)) ?? 0,
     }
-    const plan = servicePlan(service, network, ids, this.constants)
+    const plan = servicePlan(service, network, ids, this.constants, this.outside)
     this.#writeBackends(plan, undo)
     const range4 = this.#writeRing(plan.ring4, before?.plan.ring4, before?.range4, undo)
     const range6 = this.#writeRing(plan.ring6, before?.plan.ring6, before?.range6, undo)
@@ -182,7 +192,7 @@ export class Installer {
     for (const [row, { family, part }] of this.#vipParts(plan.vips)) {
       undo.push(this.vips[family].claim(row, key, part))
     }
-    return { source: { service, network }, plan, range4, range6 }
+    return { source: { service, network, outside: this.outside }, plan, range4, range6 }
   }
 
   #takeService(key: string, undo: Undo): number {

@@ -82,6 +82,7 @@ export function readConstants(types: TypeTable): Constants {
       balanced: flag('VIP_BALANCED'),
       anyPort: flag('VIP_ANY_PORT'),
       backend: flag('VIP_BACKEND'),
+      node: flag('VIP_NODE'),
     },
     onLink: reader(types, 'backend_flag')('BACKEND_ON_LINK'),
     name: { network: kind('NAME_NETWORK'), service: kind('NAME_SERVICE') },

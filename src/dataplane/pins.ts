@@ -69,6 +69,20 @@ export class Pins {
   }
 }
 
+/** Which interface a pinned XDP link is on. */
+export interface XdpPin {
+  readonly inode: number
+  readonly ifindex: number
+}
+
+export function xdpName({ inode, ifindex }: XdpPin): string {
+  return `xdp_${inode}_${ifindex}`
+}
+
+export function isXdpPin(name: string): boolean {
+  return /^xdp_\d+_\d+$/.test(name)
+}
+
 function tcName({ networkId, inode, ifindex, direction }: TcPin): string {
   return `tc_${networkId}_${inode}_${ifindex}_${direction}`
 }

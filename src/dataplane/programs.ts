@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { BpfObject } from 'libbpf-ts'
 import type { HostFeatures } from '../host/features.js'
+import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 
 /** Idle times after which a flow may be forgotten, as in bpf/config.h. */
@@ -55,6 +56,35 @@ export function loadTc(
   })
 }
 
+/**
+ * The tc programs at the node's edge.
+ *
+ * @param mac      of the NIC: VIPs in its subnet are answered for with it
+ * @param xdpAhead an XDP program sees the packets first
+ * @throws BpfError with the verifier's log
+ */
+export function loadEdge(
+  settings: ProgramSettings,
+  maps: PinnedMaps,
+  mac: Uint8Array,
+  xdpAhead: boolean,
+): BpfObject {
+  const knobs = { ...atEdge(maps), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
+  return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings), ...knobs }, true)
+}
+
+/** @throws BpfError with the verifier's log */
+export function loadXdp(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
+  return load(`${settings.objectDir}/xdp.bpf.o`, maps, { ...common(settings), ...atEdge(maps) })
+}
+
+function atEdge({ constants }: PinnedMaps) {
+  return { network_id: OUTSIDE_NETWORK, packet_path: constants.paths.indexOf('xdp') }
+}
+
+/** Programs of tc.bpf.o that have no place at a container. */
+const EDGE_PROGRAMS = new Set(['from_edge', 'to_edge', 'from_bridge'])
+
 /** @throws BpfError with the verifier's log */
 export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
   return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings))
@@ -77,9 +107,13 @@ function load(
   file: string,
   maps: PinnedMaps,
   rodata: Readonly<Record<string, number | bigint | Uint8Array>>,
+  edge = false,
 ): BpfObject {
   const object = BpfObject.open(file)
   try {
+    if (file.endsWith('/tc.bpf.o'))
+      for (const name of object.programs.keys())
+        object.autoload(name, EDGE_PROGRAMS.has(name) === edge)
     object.setRodata(rodata)
     maps.share(object)
     object.load()

@@ -9,6 +9,7 @@ import type { ReconcileStats } from '../model/readback.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
 import type { Installer } from './install.js'
+import type { Outside } from './outside.js'
 import { Pace } from './pace.js'
 import { reasonOf } from './reason.js'
 import { tablesInOrder } from './records.js'
@@ -67,6 +68,12 @@ export class Reconciler {
 
   setSockets(scopes: SocketScopes): void {
     this.#scopes = scopes
+    this.#wake()
+  }
+
+  /** Addresses of this node that ports may be published on. */
+  setOutside(outside: Outside): void {
+    this.#installer.outside = outside
     this.#wake()
   }
 
@@ -169,7 +176,9 @@ export class Reconciler {
     installer.slots.nextCycle()
     this.#finishLeaving(false)
     this.#takeNetworks(state)
-    const wanted = [...state.services.values()].filter(hasRows)
+    const wanted = [...state.services.values()].filter((service) =>
+      hasRows(service, installer.outside),
+    )
     const keys = new Set(wanted.map(serviceKey))
     const pace = new Pace()
     for (const key of [...installer.installed.keys()]) {

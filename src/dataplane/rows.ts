@@ -6,13 +6,19 @@ import type { Value } from 'libbpf-ts'
 import { Cidr, family, toWords } from '../model/address.js'
 import { layoutRing, usableBackends } from '../model/ring.js'
 import type { Algorithm, Backend, Family, Network, Service } from '../model/types.js'
+import { isPublished, outsidePorts, outsideVips, type Outside } from './outside.js'
 
 export type Fields = Record<string, Value>
 
 /** Numeric values of the enums in bpf/maps.h that rows are made of, from the object's BTF. */
 export interface Words {
   readonly algorithm: Readonly<Record<Algorithm, number>>
-  readonly vip: { readonly balanced: number; readonly anyPort: number; readonly backend: number }
+  readonly vip: {
+    readonly balanced: number
+    readonly anyPort: number
+    readonly backend: number
+    readonly node: number
+  }
   readonly onLink: number
 }
 
@@ -58,19 +64,20 @@ export interface ServicePlan {
   readonly ports: readonly PortPlan[]
 }
 
-const IPPROTO = { tcp: 6, udp: 17 } as const
+export const IPPROTO = { tcp: 6, udp: 17 } as const
 
 /**
  * Whether the kernel has to know of a service. One without a VIP is answered by DNS alone: nothing
  * is translated to its backends, so a direct flow to them cannot collide with anything.
  */
-export function hasRows(service: Service): boolean {
-  return service.vips.length > 0
+export function hasRows(service: Service, outside?: Outside): boolean {
+  return service.vips.length > 0 || isPublished(service, outside)
 }
 
-/** The backends that rows are made of: those of a family that has a VIP. */
-export function reachableBackends(service: Service): Backend[] {
-  const families = new Set(service.vips.map(family))
+/** The backends that rows are made of: those of a family that has a VIP, or is published. */
+export function reachableBackends(service: Service, outside?: Outside): Backend[] {
+  const published = isPublished(service, outside) ? (outside?.addresses ?? []) : []
+  const families = new Set([...service.vips, ...published].map(family))
   return service.backends.filter(({ address }) => families.has(family(address)))
 }
 
@@ -79,9 +86,11 @@ export function servicePlan(
   network: Network,
   ids: RowIds,
   words: Words,
+  outside?: Outside,
 ): ServicePlan {
   const subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
-  const backends = reachableBackends(service)
+  const backends = reachableBackends(service, outside)
+  const scope = { service, network, id: ids.service, outside }
   return {
     id: ids.service,
     backends: backends.map((backend) => ({
@@ -94,8 +103,8 @@ export function servicePlan(
     ring4: ring(service, backends, 4, ids),
     ring6: ring(service, backends, 6, ids),
     algorithm: words.algorithm[service.algorithm],
-    vips: vipPlans(service, backends, ids, words),
-    ports: portPlans(service, ids),
+    vips: [...vipPlans(service, backends, ids, words), ...outsideVips(scope, words)],
+    ports: [...portPlans(service, ids), ...outsidePorts(scope)],
   }
 }
 

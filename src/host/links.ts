@@ -16,7 +16,12 @@ export interface HostLink {
   readonly kind?: string
   /** Name of the bridge or bond that holds it. */
   readonly master?: string
+  /** How it runs an XDP program that is on it. */
+  readonly xdpMode?: 'native' | 'generic'
 }
+
+/** IFLA_XDP_ATTACHED of linux/if_link.h. */
+const XDP_MODES: Readonly<Record<number, 'native' | 'generic'>> = { 1: 'native', 2: 'generic' }
 
 interface IpLink {
   readonly ifindex: number
@@ -24,6 +29,7 @@ interface IpLink {
   readonly address?: string
   readonly master?: string
   readonly linkinfo?: { readonly info_kind?: string }
+  readonly xdp?: { readonly mode?: number }
 }
 
 /** @throws FairleadError HOST, also when the namespace is not there */
@@ -31,6 +37,27 @@ export async function listLinks(namespace?: string): Promise<HostLink[]> {
   const text = await run(namespace, 'ip', ['-j', '-d', 'link', 'show'])
   const links = JSON.parse(text.trim() || '[]') as Partial<IpLink>[]
   return links.filter(isIpLink).map(toHostLink)
+}
+
+interface IpAddresses {
+  readonly ifname: string
+  readonly addr_info: readonly { readonly scope: string; readonly local: string }[]
+}
+
+/**
+ * Addresses of global scope by interface name.
+ *
+ * @throws FairleadError HOST
+ */
+export async function listAddresses(): Promise<Map<string, string[]>> {
+  const text = await run(undefined, 'ip', ['-j', 'address', 'show'])
+  const links = JSON.parse(text.trim() || '[]') as Partial<IpAddresses>[]
+  return new Map(
+    links.map(({ ifname = '', addr_info = [] }) => [
+      ifname,
+      addr_info.filter(({ scope }) => scope === 'global').map(({ local }) => local),
+    ]),
+  )
 }
 
 /** `ip -j` prints an empty object for a link that went while it was being listed. */
@@ -41,12 +68,14 @@ function isIpLink(link: Partial<IpLink>): link is IpLink {
 function toHostLink(link: IpLink): HostLink {
   const mac = parseMac(link.address ?? '')
   const kind = link.linkinfo?.info_kind
+  const xdpMode = XDP_MODES[link.xdp?.mode ?? 0]
   return {
     ifindex: link.ifindex,
     name: link.ifname,
     ...(mac && { mac }),
     ...(kind !== undefined && { kind }),
     ...(link.master !== undefined && { master: link.master }),
+    ...(xdpMode && { xdpMode }),
   }
 }
 

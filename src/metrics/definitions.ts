@@ -150,7 +150,7 @@ export const definitions = {
     name: 'fairlead_attachments',
     type: 'gauge',
     help: 'Places where a program is attached.',
-    labels: ['network', 'hook', 'program'],
+    labels: ['network', 'hook', 'program', 'mode'],
   },
   features: {
     name: 'fairlead_kernel_feature',

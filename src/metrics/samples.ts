@@ -88,10 +88,11 @@ export function problemSamples(problems: readonly Problem[]): Sample[] {
 }
 
 export function attachmentSamples(attachments: readonly AttachmentInfo[]): Sample[] {
-  return tally(attachments, ({ network, hook, program }) => ({
+  return tally(attachments, ({ network, hook, program, mode }) => ({
     network: labelText(network),
     hook,
     program: labelText(program),
+    mode: mode ?? '',
   }))
 }
 

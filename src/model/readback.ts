@@ -34,13 +34,16 @@ export interface MapOccupancy {
 }
 
 export interface AttachmentInfo {
+  /** Empty at the node's edge, which serves all networks. */
   readonly network: string
   /** Network namespace path; absent: the agent's own. */
   readonly namespace?: string
   /** An interface, or the cgroup's path. */
   readonly target: string
-  readonly hook: 'tcx' | 'clsact' | 'cgroup'
+  readonly hook: 'tcx' | 'clsact' | 'cgroup' | 'xdp'
   readonly program: string
+  /** XDP: in the driver, or behind it. */
+  readonly mode?: 'native' | 'generic'
 }
 
 export interface ReconcileStats {

@@ -43,6 +43,8 @@ export interface Network {
   readonly reserved: readonly string[]
   readonly attachment: Attachment
   readonly dns: NetworkDns
+  /** VIPs are reached from outside too, by the edge interfaces of the node. Absent: they are not. */
+  readonly edge?: boolean
 }
 
 export interface Port {
@@ -115,6 +117,8 @@ export interface ServiceSpec {
   readonly autoVips: readonly Family[]
   /** Empty: every TCP and UDP port of the VIP (the any-port VIP). */
   readonly ports: readonly Port[]
+  /** Ports of the node's own addresses that lead to the backends. Absent: none. */
+  readonly publish?: readonly Port[]
   readonly algorithm: Algorithm
   readonly ttlSeconds: number
   readonly aliases: readonly string[]

@@ -128,6 +128,7 @@ function networkOf(name: string, entry: NetworkEntry, subnets: string[]): Networ
       sockets: [...new Set(sockets)],
     },
     dns: { listen: [...new Set(listen.map(formatListen))] },
+    ...(entry.edge === true && { edge: true }),
   }
 }
 
@@ -194,12 +195,14 @@ function commonPart(
 ): Omit<ServiceSpec, 'network' | 'vips' | 'autoVips'> {
   const ttlMs = entry.ttl === undefined ? DEFAULT_TTL_SECONDS * 1000 : (durationMs(entry.ttl) ?? 0)
   if (ttlMs % 1000 !== 0) complain(['ttl'], expectation('whole seconds', entry.ttl))
-  const ports = portsOf(entry, complain)
+  const ports = portsOf(entry.ports, 'ports', complain)
+  const publish = portsOf(entry.publish, 'publish', complain)
   const health = entry.health && healthOf(entry.health, ports, complain)
   return {
     name: entry.name.toLowerCase(),
     mode: entry.mode ?? 'vip',
     ports,
+    ...(publish.length > 0 && { publish }),
     algorithm: entry.algorithm ?? 'rr',
     ttlSeconds: Math.floor(ttlMs / 1000),
     aliases: [...new Set((entry.aliases ?? []).map((alias) => alias.toLowerCase()))],
@@ -208,12 +211,16 @@ function commonPart(
   }
 }
 
-function portsOf(entry: ServiceEntry, complain: Complain): Port[] {
+function portsOf(
+  values: ServiceEntry['ports'],
+  field: 'ports' | 'publish',
+  complain: Complain,
+): Port[] {
   const taken = new Set<string>()
-  return (entry.ports ?? []).map((value, i) => {
+  return (values ?? []).map((value, i) => {
     const port = portOf(value)
     const key = `${port.protocol}/${port.port}`
-    if (taken.has(key)) complain(['ports', i], `defines ${key} again`, 'DUPLICATE')
+    if (taken.has(key)) complain([field, i], `defines ${key} again`, 'DUPLICATE')
     taken.add(key)
     return port
   })

@@ -55,6 +55,12 @@ export function parseStatus(value: number | string): [number, number] | undefine
   return from <= to ? [from, to] : undefined
 }
 
+function flag(description: string) {
+  return z
+    .boolean({ error: ({ input }) => expectation('true or false', input) })
+    .meta({ description })
+}
+
 function glob(description: string) {
   return checkedText(
     'a pattern of 1..4096 characters',
@@ -107,6 +113,7 @@ export const networkSchema = fields(
         "Where names are answered, inside the network's namespace",
       ).optional(),
     }).optional(),
+    edge: flag("VIPs are reached by the node's edge interfaces too; default false").optional(),
   },
   'A network: one scope of names and addresses',
 )
@@ -218,6 +225,11 @@ export const serviceSchema = fields(
       .meta({ description: 'auto (default), an address, or a list of addresses' })
       .optional(),
     ports: list(portSchema, 1024, 'Absent or empty: every TCP and UDP port').optional(),
+    publish: list(
+      portSchema,
+      256,
+      "Ports of the node's addresses that lead to the backends",
+    ).optional(),
     algorithm: choice(['rr', 'wrr', 'random'], 'How connections are spread; default rr').optional(),
     ttl: duration(0, MAX_TTL_MS, 'Time that resolvers may keep answers; default 5s').optional(),
     aliases: list(label('Alias'), 64, 'Further names of the service').optional(),
@@ -274,6 +286,25 @@ export const agentSchema = fields(
       maxInFlight: integer(1, 65_536, 'Most forwarded queries at a time; default 1024').optional(),
       domain: dottedName('Suffix under which every name resolves as well').optional(),
     }).optional(),
+    edge: fields(
+      {
+        interfaces: list(
+          glob('Pattern over interface names; * and ? are wild'),
+          MAX_GLOBS,
+          'Interfaces by which the node is reached from outside',
+        ).min(1, { error: 'must name an interface' }),
+        mode: choice(
+          ['auto', 'native', 'generic', 'tc'],
+          'XDP in the driver (native) or behind it (generic), or no XDP; default auto',
+        ).optional(),
+        addresses: list(
+          address('Address of this node'),
+          64,
+          "Where ports are published; default: the interfaces' addresses",
+        ).optional(),
+      },
+      'Traffic from outside; absent: there is none',
+    ).optional(),
     limits: fields(
       {
         services: limit('services', 1_048_576, DEFAULT_LIMITS.services),

@@ -3,7 +3,7 @@ import type { Backend, Network, Service, State } from '../../../src/model/types.
 
 export const WORDS = {
   algorithm: { rr: 0, wrr: 1, random: 2 },
-  vip: { balanced: 1, anyPort: 2, backend: 4 },
+  vip: { balanced: 1, anyPort: 2, backend: 4, node: 8 },
   onLink: 1,
 } as const
 
