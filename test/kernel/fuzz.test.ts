@@ -11,6 +11,8 @@ import { Random } from '../fuzz/random.js'
 import { TC } from '../lib/kernel.js'
 import { echo, tcp, udp } from '../lib/packet.js'
 
+t.setTimeout(120_000)
+
 const COUNT = 50_000
 const SEED = 20_240_229
 const VERDICTS = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }

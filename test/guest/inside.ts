@@ -1,0 +1,28 @@
+/**
+ * What the guest's init starts: the verifier's word on each program, and packets through the tc
+ * programs. Prints one line of JSON for run.ts.
+ */
+import { describeFailure, Fuzzer, openWorld } from '../fuzz/fuzzer.js'
+import { verifyAll, type KernelReport } from './verify.js'
+
+export interface GuestReport extends KernelReport {
+  readonly fuzz: { readonly packets: number; readonly translated: number; readonly failure: string }
+}
+
+const PACKETS = 2000
+const SEED = 61
+
+function fuzz(): GuestReport['fuzz'] {
+  const dp = openWorld(true)
+  try {
+    const fuzzer = new Fuzzer(dp)
+    const failure = fuzzer.run(SEED, PACKETS)
+    const { packets, translated } = fuzzer.tally()
+    return { packets, translated, failure: failure ? describeFailure(failure) : '' }
+  } finally {
+    dp.close()
+  }
+}
+
+const report: GuestReport = { ...verifyAll(), fuzz: fuzz() }
+console.log(`REPORT ${JSON.stringify(report)}`)
