@@ -45,7 +45,8 @@ const volatile __u8 has_set_retval = 1;
 /*
  * Flow tables of another layout are still being copied into this instance's: a flow
  * that is not found may come in a moment, so what would be reset is dropped and sent
- * again. The agent loads the programs anew without this once all is copied.
+ * again. 2: replies too, because no program of the old layout runs before this one.
+ * The agent loads the programs anew without this once all is copied.
  */
 const volatile __u8 flows_incomplete = 0;
 

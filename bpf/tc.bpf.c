@@ -139,7 +139,7 @@ static __always_inline bool may_lack_flow(const struct packet *pkt, const bool v
 {
 	struct vip *vip;
 
-	if (!flows_incomplete || pkt->protocol != IPPROTO_TCP)
+	if (flows_incomplete < 2 || pkt->protocol != IPPROTO_TCP)
 		return false;
 	vip = vip_lookup(network_id, &pkt->src, v6);
 	return vip && (vip->flags & VIP_BACKEND);

@@ -31,6 +31,8 @@ export interface AgentOptions {
   readonly overrides?: Overrides
   /** Remove everything from the kernel at the end, instead of leaving traffic flowing. */
   readonly detachOnExit?: boolean
+  /** Where the BPF objects are; absent: beside the program. */
+  readonly objectDir?: string
 }
 
 function openLog({ log: { level, format } }: Config): Logger {
@@ -115,7 +117,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const dataplane = await Dataplane.open({
     pinPath: config.pinPath,
     ...(config.cgroupPath !== undefined && { cgroupPath: config.cgroupPath }),
-    objectDir: join(import.meta.dirname, '../bpf'),
+    objectDir: options.objectDir ?? join(import.meta.dirname, '../bpf'),
     limits: config.limits,
     ...(config.edge && { edge: config.edge }),
     sweepIntervalMs: config.sweepMs,

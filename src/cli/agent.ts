@@ -7,12 +7,14 @@ export function addAgent(program: Command): void {
     .description('run the agent; SIGHUP reads the file again, SIGTERM ends it')
     .requiredOption('--config <file>', 'the file with settings, networks and services')
     .option('--detach-on-exit', 'remove programs and maps when it ends, so that traffic stops')
-    .action(async (options: { config: string; detachOnExit?: boolean }) => {
+    .option('--objects <directory>', 'where the BPF objects are, if not beside the program')
+    .action(async (options: { config: string; detachOnExit?: boolean; objects?: string }) => {
       // Only here: the other commands work where the native addon cannot be loaded.
       const { runAgent } = await import('../main.js')
       await runAgent({
         configPath: options.config,
         detachOnExit: options.detachOnExit === true,
+        ...(options.objects !== undefined && { objectDir: options.objects }),
       })
     })
 }

@@ -54,7 +54,12 @@ export class Attachments {
     const { maps, settings, cgroupPath, edge } = options
     this.#edge = edge && this.#openEdge(edge)
     if (cgroupPath !== undefined)
-      this.#cgroup = new CgroupAttachment(cgroupPath, maps.pins, () => loadSock(settings, maps))
+      this.#cgroup = new CgroupAttachment(
+        cgroupPath,
+        maps.pins,
+        () => loadSock(settings, maps),
+        () => this.#catchUp(),
+      )
   }
 
   #openEdge(edge: EdgeOptions): EdgeAttachment {
@@ -87,6 +92,12 @@ export class Attachments {
     return this.#problems.has(SOCKET_PATH)
   }
 
+  /** Loads all programs anew, because the constants they share have changed. */
+  async reload(): Promise<void> {
+    await Promise.all([...this.#networks.values()].map(async (network) => network.reload()))
+    await this.#cgroup?.reload()
+  }
+
   problems(): Problem[] {
     return [...this.#problems.values()]
   }
@@ -107,6 +118,10 @@ export class Attachments {
     await Promise.all([...this.#networks.values()].map(async (network) => network.close()))
     this.#cgroup?.close()
     await this.#edge?.close()
+  }
+
+  async #catchUp(): Promise<void> {
+    await this.#options.maps.transition?.catchUp()
   }
 
   async #applyNetworks(state: State): Promise<void> {
@@ -135,6 +150,8 @@ export class Attachments {
       hook: settings.hook,
       load: (networkId: number, bridge: Parameters<typeof loadTc>[3]) =>
         loadTc(settings, maps, networkId, bridge),
+      copying: () => maps.transition !== undefined,
+      catchUp: () => this.#catchUp(),
       onResult: (error: unknown) => this.#setProblem(`network ${name}`, error),
       log,
     }

@@ -26,6 +26,8 @@ export class CgroupAttachment {
     readonly path: string,
     readonly pins: Pins,
     readonly load: () => BpfObject,
+    /** Copies what programs that are about to be replaced, or just were, wrote to former maps. */
+    readonly catchUp: () => Promise<void>,
   ) {}
 
   get attached(): boolean {
@@ -36,6 +38,7 @@ export class CgroupAttachment {
   async attach(): Promise<void> {
     if (this.attached) return
     this.#object ??= this.load()
+    await this.catchUp()
     for (const [name, type] of PROGRAMS) {
       if (this.#links.some(({ program }) => program === name)) continue
       const program = this.#object.program(name)
@@ -57,6 +60,17 @@ export class CgroupAttachment {
       }
       this.#links.push({ program: name, pin, link })
     }
+    await this.catchUp()
+  }
+
+  /** Loads the programs anew, because their constants have changed. */
+  async reload(): Promise<void> {
+    const before = this.#object
+    if (before === undefined) return
+    const object = this.load()
+    for (const { program, link } of this.#links) await link.update(object.program(program))
+    this.#object = object
+    before.close()
   }
 
   /** In reverse, so that what was translated is translated back to the end. */

@@ -11,7 +11,7 @@ import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
 import { Pins } from './pins.js'
-import { DEFAULT_TIMERS, type Timers } from './programs.js'
+import { DEFAULT_TIMERS, objectFiles, type Timers } from './programs.js'
 import { KernelReadback } from './readback.js'
 import { Reconciler } from './reconciler.js'
 
@@ -68,7 +68,7 @@ export class Dataplane {
     const features = await probeFeatures()
     const pins = new Pins(options.pinPath)
     const { objectDir, limits, log } = options
-    const maps = PinnedMaps.open(pins, `${objectDir}/tc.bpf.o`, limits, log)
+    const maps = await PinnedMaps.open(pins, objectFiles(objectDir), limits, log)
     try {
       return new Dataplane(options, features, maps, openInstaller(maps))
     } catch (error) {
@@ -173,13 +173,23 @@ export class Dataplane {
         await this.#attachments.apply(state)
         await this.#reconciler.idle()
         this.#finish(state.revision)
+        await this.#finishTransition()
       }
-      if (this.#attachments.unfinished) this.#retryLater()
+      if (this.#attachments.unfinished || this.#maps.transition !== undefined) this.#retryLater()
     } catch (error) {
       this.#log.error({ err: error }, 'attaching failed, will be tried again')
       this.#retryLater()
     }
     this.#active = false
+  }
+
+  /** While something could not be attached, an earlier agent's programs may still be there. */
+  async #finishTransition(): Promise<void> {
+    if (this.#maps.transition === undefined || this.#isClosed()) return
+    if (this.#attachments.problems().length > 0) return
+    await this.#maps.finishTransition()
+    await this.#attachments.reload()
+    this.#log.info({}, 'all programs use the new maps')
   }
 
   #retryLater(): void {

@@ -18,10 +18,12 @@ export async function detach(pinPath: string): Promise<Detached> {
   for (const name of namesIn(pins.links)) if (await removeLink(`${pins.links}/${name}`)) links++
   for (const name of namesIn(pins.tails)) rmSync(`${pins.tails}/${name}`)
   const maps = namesIn(pins.maps)
-  for (const name of maps) rmSync(`${pins.maps}/${name}`)
+  for (const directory of [pins.maps, pins.next, pins.ready, pins.former])
+    for (const name of namesIn(directory)) rmSync(`${directory}/${name}`)
   for (const name of namesIn(pins.filters))
     if (await removeFilter(`${pins.filters}/${name}`)) links++
-  for (const directory of [pins.links, pins.tails, pins.maps, pins.filters, pins.root])
+  const { links: attached, tails, maps: made, next, ready, former, filters, root } = pins
+  for (const directory of [attached, tails, made, next, ready, former, filters, root])
     if (existsSync(directory)) rmdirSync(directory)
   return { links, maps: maps.length }
 }

@@ -3,7 +3,7 @@ import { existsSync, rmdirSync, rmSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Link } from 'libbpf-ts'
 import { namespaceInode } from '../host/namespaces.js'
-import { parseFilterNote, type FilterNote } from './pins.js'
+import { FORMER, namesIn, parseFilterNote, type FilterNote, type Pins } from './pins.js'
 
 /** Detaches a pinned link and removes its pin; nothing happens when there is none. */
 export async function removeLink(pin: string): Promise<boolean> {
@@ -36,4 +36,10 @@ export async function removeFilter(path: string): Promise<boolean> {
   filter?.close()
   rmdirSync(path)
   return filter !== undefined
+}
+
+/** Takes off the programs that ran beside their successors while flows were copied. */
+export async function removeFormerLinks(pins: Pins): Promise<void> {
+  for (const name of namesIn(pins.links))
+    if (name.startsWith(FORMER)) await removeLink(`${pins.links}/${name}`)
 }

@@ -2,7 +2,7 @@
  * The tc path of one network: an instance of the programs with the network's id in it, on every
  * veth of its bridge and on the interfaces it names, following them as they come and go.
  */
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { Link, type BpfObject } from 'libbpf-ts'
 import { matchesAny } from '../host/glob.js'
 import { LinkWatcher, type HostLink, type LinkView } from '../host/links.js'
@@ -23,8 +23,8 @@ import type { BridgePort } from './programs.js'
 
 const PROGRAMS: readonly (readonly [Direction, string])[] = [
   // The reverse translation first: no connection is begun that could not be answered.
-  ['ingress', 'from_container'],
   ['egress', 'to_container'],
+  ['ingress', 'from_container'],
 ]
 
 const MIN_RETRY_MS = 500
@@ -35,6 +35,10 @@ export interface NetworkContext {
   readonly pins: Pins
   readonly hook: 'tcx' | 'clsact'
   readonly load: (networkId: number, bridge: BridgePort | undefined) => BpfObject
+  /** True while programs of another layout are being replaced. */
+  readonly copying: () => boolean
+  /** Copies what programs that are about to be replaced, or just were, wrote to former maps. */
+  readonly catchUp: () => Promise<void>
   /** Called with what went wrong last, or undefined once all is well. */
   readonly onResult: (error: unknown) => void
   readonly log: Log
@@ -66,6 +70,7 @@ export class NetworkAttachment {
   #view: LinkView | undefined
   #working: Promise<void> | undefined
   #again = false
+  #stale = false
   #seen = false
   #closed = false
   #retryMs = MIN_RETRY_MS
@@ -90,6 +95,14 @@ export class NetworkAttachment {
 
   get attachment(): Attachment {
     return this.#attachment
+  }
+
+  /** Loads the programs anew, because their constants have changed. */
+  async reload(): Promise<void> {
+    if (this.#closed || this.#instance === undefined) return
+    this.#stale = true
+    this.#work()
+    await this.settled()
   }
 
   /** Resolves when the namespace has been looked at and what was found there is attached. */
@@ -172,6 +185,7 @@ export class NetworkAttachment {
         if (this.#suits(view, bridge)) await this.#attachAll(view, ports)
         await this.#useInstance(view, bridge)
         await this.#attachAll(view, ports)
+        await this.#context.catchUp()
       }
       await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
       this.#retryMs = MIN_RETRY_MS
@@ -210,10 +224,11 @@ export class NetworkAttachment {
   /** The bridge is a constant of the programs: another bridge needs another instance. */
   async #useInstance(view: LinkView, bridge: BridgePort | undefined): Promise<void> {
     const before = this.#instance
-    if (before?.inode === view.inode && sameBridge(before.bridge, bridge)) return
+    if (!this.#stale && before?.inode === view.inode && sameBridge(before.bridge, bridge)) return
     const object = this.#context.load(this.id, bridge)
     try {
       const generation = this.#pinTails(object)
+      await this.#context.catchUp()
       for (const hold of [...this.#holds.values()])
         await hold.link.update(object.program(hold.program))
       this.#removeTails(generation)
@@ -222,6 +237,7 @@ export class NetworkAttachment {
       throw error
     }
     this.#instance = { object, bridge, inode: view.inode }
+    this.#stale = false
     before?.object.close()
   }
 
@@ -250,12 +266,13 @@ export class NetworkAttachment {
     if (program === undefined) throw new Error(`${this.name} has no programs loaded`)
     const hold = { direction, program: programName, interface: port }
     const found = (await this.#openPinned(pin)) ?? (await this.#openFilter(pin))
-    if (found !== undefined) {
-      await found.link.update(program)
-      return { ...hold, ...found }
-    }
     const { namespace } = this.attachment
     const where = { interface: port.ifindex, direction, netns: namespace }
+    if (found !== undefined) {
+      const link = await this.#attachBeside(found, pin, async () => program.attachTcx(where))
+      if (link === undefined) await found.link.update(program)
+      return { ...hold, ...found, ...(link && { link }) }
+    }
     const link =
       this.#context.hook === 'tcx'
         ? await program.attachTcx(where)
@@ -270,6 +287,27 @@ export class NetworkAttachment {
     const place = this.#context.pins.filter(note)
     mkdirSync(place, { recursive: true })
     return { ...hold, link, place }
+  }
+
+  /**
+   * While flows are copied into new maps, neither the old reverse translation nor the new one knows
+   * all of them: until that is done the old one runs before the new one, and not even a datagram is
+   * lost. What one of them has translated the other takes for none of its own.
+   */
+  async #attachBeside(
+    { link: old, place }: Pick<Hold, 'link' | 'place'>,
+    pin: TcPin,
+    attach: () => Promise<Link>,
+  ): Promise<Link | undefined> {
+    const former = this.#context.pins.formerTcLink(pin)
+    const beside = this.#context.copying() && pin.direction === 'egress' && old.hook === 'tcx'
+    // An agent that died here has left one: the oldest is the one that must stay.
+    if (!beside || existsSync(former)) return undefined
+    const link = await attach()
+    renameSync(place, former)
+    link.pin(place)
+    old.close()
+    return link
   }
 
   /** An earlier agent's link; one whose interface has gone is removed. */

@@ -6,8 +6,11 @@ import { rmSync } from 'node:fs'
 import { BpfError, BpfMap, BpfObject } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import type { Log } from '../host/log.js'
+import { removeFormerLinks } from './links.js'
 import { checkRecords, LAYOUT_VERSION, readConstants, type Constants } from './layout.js'
 import { namesIn, type Pins } from './pins.js'
+import { fateOf, fits, Move, Transition, type Fate } from './migration.js'
+import { PinSwap } from './pinSwap.js'
 import type { KernelMap } from './tables.js'
 
 /** Rows that the maps have room for. */
@@ -24,7 +27,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   services: 16384,
   backends: 65536,
-  slots: 262_144,
+  slots: 1_048_576,
   vips: 32768,
   ports: 65536,
   flows: 262_144,
@@ -35,39 +38,55 @@ export const MAX_NETWORKS = 4096
 
 export class PinnedMaps {
   readonly #maps = new Map<string, KernelMap>()
+  #transition: Transition | undefined
 
   private constructor(
     readonly pins: Pins,
     readonly constants: Constants,
-    readonly sizes: ReadonlyMap<string, number>,
+    private readonly sizes: Map<string, number>,
     /** True when an earlier agent left them. */
     readonly adopted: boolean,
+    readonly log: Log,
   ) {}
 
   /**
-   * @param objectFile an object that declares all maps of bpf/maps.h; its programs stay unloaded
-   * @throws FairleadError LAYOUT when records or pinned maps are of another version
+   * Maps of another layout or size are replaced by new ones with the same rows. Programs that run
+   * go on with the old ones: see `transition`.
+   *
+   * @param objectFiles the first declares all maps of bpf/maps.h, the others may have more of their
+   *                    own; the programs stay unloaded
+   * @throws FairleadError LAYOUT when what is pinned cannot be understood
    */
-  static open(pins: Pins, objectFile: string, limits: Limits, log: Log): PinnedMaps {
+  static async open(
+    pins: Pins,
+    objectFiles: readonly string[],
+    limits: Limits,
+    log: Log,
+  ): Promise<PinnedMaps> {
     pins.makeDirectories()
-    using object = BpfObject.open(objectFile)
-    checkRecords(object.types)
-    const constants = readConstants(object.types)
-    const found = namesIn(pins.maps)
-    const sizes = mapSizes(limits, constants.paths.length)
-    const maps = new PinnedMaps(pins, constants, sizes, found.includes('layout'))
+    const swap = new PinSwap(pins)
+    swap.recover()
+    const objects: BpfObject[] = []
+    let maps: PinnedMaps | undefined
     try {
+      for (const file of objectFiles) objects.push(BpfObject.open(file))
+      const [first] = objects
+      if (first === undefined) throw new FairleadError('LAYOUT', 'no BPF objects are given')
+      checkRecords(first.types)
+      const constants = readConstants(first.types)
+      const found = namesIn(pins.maps)
+      const sizes = mapSizes(limits, constants.paths.length)
+      maps = new PinnedMaps(pins, constants, sizes, found.includes('layout'), log)
       for (const name of found) maps.#maps.set(name, BpfMap.openPinned(pins.map(name)))
-      maps.#checkPinned(log)
-      for (const name of object.programs.keys()) object.autoload(name, false)
-      maps.share(object)
-      object.load()
-      maps.keep(object)
+      maps.#checkPinned()
+      await maps.#takeOver(objects, swap)
+      return maps
     } catch (error) {
-      maps.close()
+      maps?.close()
       throw error
+    } finally {
+      for (const object of objects) object.close()
     }
-    return maps
   }
 
   /** @throws FairleadError LAYOUT when the programs do not declare such a map */
@@ -82,14 +101,31 @@ export class PinnedMaps {
     return [...this.#maps.values()]
   }
 
+  /** There while programs may be using maps that were replaced. */
+  get transition(): Transition | undefined {
+    return this.#transition
+  }
+
+  /** Once every attached program uses the maps that are pinned. */
+  async finishTransition(): Promise<void> {
+    const transition = this.#transition
+    if (transition === undefined) return
+    await transition.catchUp()
+    await removeFormerLinks(this.pins)
+    await transition.finish()
+    this.#transition = undefined
+    transition.close()
+    new PinSwap(this.pins).forget()
+  }
+
   /** Before load: the object's maps are the pinned ones, or get the size asked for. */
   share(object: BpfObject): void {
-    for (const name of object.maps.keys()) {
-      if (!isShared(name)) continue
+    for (const [name, map] of object.maps) {
+      if (!isShared(name) || map.type === 'prog_array') continue
       const pinned = this.#maps.get(name)
-      const size = this.sizes.get(name)
       if (pinned !== undefined) this.#reuse(object, name, pinned)
-      else if (size !== undefined) object.resize(name, size)
+      else if (this.#sizeOf(name, map) !== map.maxEntries)
+        object.resize(name, this.#sizeOf(name, map))
     }
   }
 
@@ -104,6 +140,95 @@ export class PinnedMaps {
 
   close(): void {
     for (const map of this.#maps.values()) map.close()
+    this.#transition?.close()
+  }
+
+  /** Makes the maps that are not there; replaces those that are otherwise. */
+  async #takeOver(objects: readonly BpfObject[], swap: PinSwap): Promise<void> {
+    this.#resume(swap.openFormer())
+    if (objects.some((object) => this.#fates(object).size > 0)) await this.finishTransition()
+    const replaced = new Map<string, { readonly from: KernelMap; readonly fate: Fate }>()
+    for (const object of objects) {
+      for (const [name, fate] of this.#fates(object)) {
+        replaced.set(name, { from: this.get(name), fate })
+        this.#maps.delete(name)
+      }
+      for (const program of object.programs.keys()) object.autoload(program, false)
+      this.share(object)
+      object.load()
+      for (const name of replaced.keys()) {
+        if (this.#maps.has(name) || !object.maps.has(name)) continue
+        this.#maps.set(name, swap.prepare(name, object.map(name)))
+      }
+      this.keep(object)
+    }
+    if (replaced.size > 0) await this.#replace(replaced, swap)
+  }
+
+  /** What has to happen to the pinned maps for this object; those that stay are left out. */
+  #fates(object: BpfObject): Map<string, Fate> {
+    const fates = new Map<string, Fate>()
+    for (const [name, wanted] of object.maps) {
+      const pinned = this.#maps.get(name)
+      if (pinned === undefined || !isShared(name)) continue
+      const size = this.#sizeOf(name, wanted)
+      const fate = this.#fateOf(pinned, wanted, size)
+      if (fate === 'same') continue
+      if (fits(pinned, size)) fates.set(name, fate)
+      else {
+        const kept = { map: name, entries: pinned.maxEntries, asked: size }
+        this.log.warn(kept, 'a pinned map keeps its size, because it holds more than was asked for')
+        this.sizes.set(name, pinned.maxEntries)
+        if (this.#fateOf(pinned, wanted, pinned.maxEntries) !== 'same') fates.set(name, fate)
+      }
+    }
+    return fates
+  }
+
+  #fateOf(pinned: KernelMap, wanted: KernelMap, size: number): Fate {
+    try {
+      return fateOf(pinned, wanted, size)
+    } catch (cause) {
+      throw cause instanceof FairleadError ? this.#otherLayout(cause.message, cause) : cause
+    }
+  }
+
+  async #replace(
+    replaced: ReadonlyMap<string, { readonly from: KernelMap; readonly fate: Fate }>,
+    swap: PinSwap,
+  ): Promise<void> {
+    const moves: Move[] = []
+    const started = performance.now()
+    for (const [name, { from, fate }] of replaced) {
+      if (typeof fate === 'object') moves.push(new Move(from, this.get(name), fate))
+      else if (fate === 'fresh') this.log.warn({ map: name }, 'a replaced map begins empty')
+    }
+    try {
+      for (const move of moves) await move.copyAll()
+    } catch (cause) {
+      swap.discard()
+      throw cause instanceof FairleadError ? this.#otherLayout(cause.message, cause) : cause
+    }
+    swap.commit()
+    this.#transition = new Transition(moves)
+    const tookMs = Math.round(performance.now() - started)
+    this.log.info({ maps: [...replaced.keys()], tookMs }, 'maps of another layout were taken over')
+  }
+
+  /** An agent died between replacing maps and replacing all programs that use them. */
+  #resume(former: ReadonlyMap<string, KernelMap>): void {
+    if (former.size === 0) return
+    const moves: Move[] = []
+    for (const [name, from] of former) {
+      const to = this.#maps.get(name)
+      const fate = to && fateOf(from, to)
+      if (to !== undefined && typeof fate === 'object') moves.push(new Move(from, to, fate))
+    }
+    this.#transition = new Transition(moves)
+  }
+
+  #sizeOf(name: string, declared: KernelMap): number {
+    return this.sizes.get(name) ?? declared.maxEntries
   }
 
   #reuse(object: BpfObject, name: string, pinned: KernelMap): void {
@@ -116,7 +241,7 @@ export class PinnedMaps {
     }
   }
 
-  #checkPinned(log: Log): void {
+  #checkPinned(): void {
     const layout = this.#maps.get('layout')
     if (layout === undefined) {
       // An agent died before its maps were complete; nothing can depend on them.
@@ -130,11 +255,6 @@ export class PinnedMaps {
     const { version } = (layout.get(0) ?? {}) as { version?: unknown }
     if (version !== LAYOUT_VERSION && version !== 0)
       throw this.#otherLayout(`their layout is version ${String(version)}, not ${LAYOUT_VERSION}`)
-    for (const [name, size] of this.sizes) {
-      const entries = this.#maps.get(name)?.maxEntries
-      if (entries !== undefined && entries !== size)
-        log.warn({ map: name, entries, asked: size }, 'a pinned map keeps its size until detached')
-    }
   }
 
   #otherLayout(why: string, cause?: unknown): FairleadError {
@@ -166,6 +286,7 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
     ['actives', limits.backends + 1],
+    ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
     ['flows4', limits.flows],
     ['flows6', limits.flows],

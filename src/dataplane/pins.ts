@@ -1,6 +1,8 @@
 /** Names below the pin path, and the only place that makes them. bpffs allows no dots in a name. */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 
+export const FORMER = 'former_'
+
 export type Direction = 'ingress' | 'egress'
 
 /** Which interface of which network a pinned tc link is on. */
@@ -25,6 +27,21 @@ export class Pins {
 
   get maps(): string {
     return `${this.root}/maps`
+  }
+
+  /** Maps of another layout that are being filled; nothing uses them yet. */
+  get next(): string {
+    return `${this.root}/next`
+  }
+
+  /** The same, filled; they are to be the maps. */
+  get ready(): string {
+    return `${this.root}/ready`
+  }
+
+  /** Maps that were replaced, and that programs may be using still. */
+  get former(): string {
+    return `${this.root}/former`
   }
 
   get links(): string {
@@ -56,6 +73,11 @@ export class Pins {
 
   tcLink(pin: TcPin): string {
     return `${this.links}/${tcName(pin)}`
+  }
+
+  /** A link that its successor stands beside. */
+  formerTcLink(pin: TcPin): string {
+    return `${this.links}/${FORMER}${tcName(pin)}`
   }
 
   tail(networkId: number, map: string, generation: number): string {

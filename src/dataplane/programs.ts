@@ -41,6 +41,11 @@ export interface BridgePort {
 /** BPF_F_IPV6 of bpf_l4_csum_replace (linux/bpf.h, 6.16). */
 const BPF_F_IPV6 = 1n << 7n
 
+/** The one that declares all maps of bpf/maps.h comes first. */
+export function objectFiles(directory: string): string[] {
+  return ['tc', 'sock'].map((name) => `${directory}/${name}.bpf.o`)
+}
+
 /** @throws BpfError with the verifier's log */
 export function loadTc(
   settings: ProgramSettings,
@@ -49,7 +54,7 @@ export function loadTc(
   bridge: BridgePort | undefined,
 ): BpfObject {
   return load(`${settings.objectDir}/tc.bpf.o`, maps, {
-    ...common(settings),
+    ...common(settings, maps),
     network_id: networkId,
     bridge_ifindex: bridge?.ifindex ?? 0,
     bridge_mac: bridge?.mac ?? new Uint8Array(6),
@@ -87,10 +92,11 @@ const EDGE_PROGRAMS = new Set(['from_edge', 'to_edge', 'from_bridge'])
 
 /** @throws BpfError with the verifier's log */
 export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
-  return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings))
+  return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings, maps))
 }
 
-function common({ hz, timers, features, randomSeed }: ProgramSettings) {
+function common(settings: ProgramSettings, maps: PinnedMaps) {
+  const { hz, timers, features, randomSeed, hook } = settings
   const jiffies = (seconds: number) => Math.round(seconds * hz)
   return {
     random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
@@ -100,6 +106,7 @@ function common({ hz, timers, features, randomSeed }: ProgramSettings) {
     udp_timeout_jiffies: jiffies(timers.udpSeconds),
     csum_ipv6_flag: features.csumIpv6Flag ? BPF_F_IPV6 : 0n,
     has_set_retval: features.setRetval ? 1 : 0,
+    flows_incomplete: maps.transition === undefined ? 0 : hook === 'tcx' ? 1 : 2,
   }
 }
 

@@ -8,6 +8,7 @@ import type { Installer } from '../../../src/dataplane/install.js'
 import { openInstaller } from '../../../src/dataplane/open.js'
 import { PinnedMaps, type Limits } from '../../../src/dataplane/pinnedMaps.js'
 import { Pins } from '../../../src/dataplane/pins.js'
+import { objectFiles } from '../../../src/dataplane/programs.js'
 import { KernelReadback } from '../../../src/dataplane/readback.js'
 import { Reconciler } from '../../../src/dataplane/reconciler.js'
 import { ensurePinDirectory } from '../../../src/host/bpffs.js'
@@ -50,11 +51,16 @@ export class Bench {
 
   static async open(
     pinPath: string,
-    options: { limits?: Partial<Limits>; sweepIntervalMs?: number } = {},
+    options: { limits?: Partial<Limits>; sweepIntervalMs?: number; objectDir?: string } = {},
   ): Promise<Bench> {
     await ensurePinDirectory(pinPath)
     const limits = { ...LIMITS, ...options.limits }
-    const maps = PinnedMaps.open(new Pins(pinPath), `${OBJECT_DIR}/tc.bpf.o`, limits, silent)
+    const maps = await PinnedMaps.open(
+      new Pins(pinPath),
+      objectFiles(options.objectDir ?? OBJECT_DIR),
+      limits,
+      silent,
+    )
     const installer = openInstaller(maps)
     const reconciler = new Reconciler(installer, {
       sweepIntervalMs: options.sweepIntervalMs ?? 3_600_000,
