@@ -10,6 +10,7 @@ import {
   frame,
   fromClient,
   HOSTS,
+  type ProtocolName,
   toClient,
 } from './frames.js'
 import { Reference } from './reference.js'
@@ -40,6 +41,8 @@ const PROTOCOL_NAMES = ['tcp', 'udp'] as const
 const REPEAT = 20_000
 /** Of all flows, in one round: the first of them finds the caches as other programs left them. */
 const PASSES = 3
+/** Handshakes that are under way at a time; a divisor of FLOWS.cold. */
+const HANDSHAKES = 256
 const SLOW_REPEAT = 4_000
 const TC_PASS = -1
 const TC_REDIRECT = 7
@@ -91,11 +94,7 @@ export class Bench {
 
   /** Known flows of one family in both directions, and new ones. */
   #flows(family: Family): void {
-    for (const protocol of PROTOCOL_NAMES) {
-      const syn = fromClient(family, protocol, 'S')
-      for (const fill of this.#subjects('from_container', syn, FLOWS.cold).values())
-        fill.run(FLOWS.cold)
-    }
+    for (const protocol of PROTOCOL_NAMES) this.#establish(family, protocol)
     const tc = this.#reference('tc', family, false)
     const reply = this.#reference('tc', family, true)
     const xdp = this.#reference('xdp', family, false)
@@ -108,6 +107,17 @@ export class Bench {
       this.#leastOnXdp(`${word} least DNAT`, there, xdp)
       this.#newFlow(word, fromClient(family, protocol, 'S'), tc)
     }
+  }
+
+  /** Makes the flows, a few at a time: a flow that nobody answers may have to make way. */
+  #establish(family: Family, protocol: ProtocolName): void {
+    const steps = [
+      this.#subjects('from_container', fromClient(family, protocol, 'S'), FLOWS.cold),
+      this.#subjects('to_container', toClient(family, protocol, 'SA'), FLOWS.cold),
+      this.#subjects('from_container', fromClient(family, protocol, 'A'), FLOWS.cold),
+    ]
+    for (let made = 0; made < FLOWS.cold; made += HANDSHAKES)
+      for (const step of steps) for (const one of step.values()) one.run(HANDSHAKES)
   }
 
   /** The least DNAT, its table as full as that of the programs under test. */

@@ -1,5 +1,5 @@
 /** The tc programs with their maps filled: one service or thousands, one of them measured. */
-import { probe } from 'libbpf-ts'
+import { BpfObject, probe } from 'libbpf-ts'
 import { Datapath } from '../../test/lib/kernel.js'
 import { CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
 
@@ -7,31 +7,30 @@ import { CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
 export const FLOW_ROWS = 262_144
 
 const BACKENDS_EACH = 10
+const OBJECT = new URL('../../bpf/tc.bpf.o', import.meta.url).pathname
 const BPF_F_IPV6 = 1n << 7n
 
 export function csumIpv6Flag(): bigint {
   return probe().csumIpv6Flag ? BPF_F_IPV6 : 0n
 }
 
+/**
+ * Rows of each map as shipped, whatever maps there are; of services and backends twice as many,
+ * because 10,000 services of 10 backends are more than the default. Flow tables stay.
+ */
+function shippedSizes(): Record<string, number> {
+  using object = BpfObject.open(OBJECT)
+  const sized = [...object.maps].filter(([, map]) => map.maxEntries >= 1024)
+  return Object.fromEntries(
+    sized.map(([name, map]) => [name, map.maxEntries * (map.type === 'lru_hash' ? 1 : 2)]),
+  )
+}
+
 /** @param bridged backends are reached by redirection to a bridge; else through the stack */
 export function openScene(services: number, bridged: boolean): Datapath {
-  const backends = services * BACKENDS_EACH + 16
   const dp = new Datapath({
     rodata: { network_id: 7, bridge_ifindex: bridged ? 1 : 0, csum_ipv6_flag: csumIpv6Flag() },
-    sizes: {
-      flows4: FLOW_ROWS,
-      flows6: FLOW_ROWS,
-      vips4: backends + services,
-      vips6: backends + services,
-      ports4: 2 * services + 16,
-      ports6: 2 * services + 16,
-      services: services + 16,
-      cursors: services + 16,
-      slots: backends,
-      backends,
-      counters: backends * 3,
-      retired: (services + 16) * 3,
-    },
+    sizes: shippedSizes(),
   })
   for (let n = 1; n < services; n++) {
     if (n === services >> 1) addMeasured(dp)
