@@ -45,7 +45,7 @@ static __always_inline int drop_or_refuse(enum drop_reason reason)
 	if (reason == DROP_NO_FLOW && flows_incomplete)
 		return drop(reason);
 	if (reason == DROP_NO_BACKEND || reason == DROP_NO_PORT || reason == DROP_NO_FLOW ||
-	    reason == DROP_BACKEND_GONE)
+	    reason == DROP_BACKEND_GONE || reason == DROP_OVERLOADED)
 		return VERDICT_REFUSE + reason;
 	return drop(reason);
 }
@@ -168,6 +168,12 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
 						  struct flow *row, struct backend **backend,
 						  const bool v6)
 {
+	const struct packet *pkt = &adm->pkt;
+	struct asker asker = {
+		.key.kind = v6 ? CLIENT_ADDRESS6 : CLIENT_ADDRESS4,
+		.path = packet_path,
+		.protocol = pkt->protocol,
+	};
 	enum drop_reason reason;
 	struct service *svc;
 
@@ -178,7 +184,15 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
 	svc = bpf_map_lookup_elem(&services, &service_id);
 	if (!svc)
 		return DROP_NO_SERVICE;
-	reason = pick_backend(svc, service_id, v6, &row->backend, backend);
+	if (!source_allowed(svc, service_id, pkt->src.words, v6))
+		return DROP_SOURCE_DENIED;
+	addr_copy(asker.key.client, pkt->src.words);
+	if (svc->algorithm == ALGORITHM_SH)
+		asker.hash = hash_addr(HASH_START, pkt->src.words);
+	else if (svc->algorithm == ALGORITHM_MAGLEV)
+		asker.hash = hash_flow(pkt->src.words, pkt->sport, pkt->dst.words, pkt->dport,
+				       pkt->protocol);
+	reason = pick_backend(svc, service_id, v6, &asker, &row->backend, backend);
 	if (reason != DROP_NONE)
 		return reason;
 	row->service = service_id;

@@ -18,7 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 /* Raised whenever a pinned record changes shape or meaning. */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 #define MAX_SOCKET_NETWORKS 8
 
@@ -48,18 +48,24 @@ enum drop_reason {
 	DROP_MALFORMED,	     /* headers shorter than they claim */
 	DROP_PROTOCOL,	     /* neither TCP, UDP nor echo, addressed to a VIP */
 	DROP_REWRITE,	     /* the kernel refused a rewrite of the packet */
+	DROP_TOO_BIG,	     /* does not fit the tunnel to its backend: told so */
+	DROP_NO_ROUTE,	     /* this node has no route to the backend, or its node */
+	DROP_PEER,	     /* in a tunnel from a node that is none of ours */
+	DROP_SOURCE_DENIED,  /* the client may not use the service */
+	DROP_OVERLOADED,     /* every backend has as many flows as it may: refused */
 	DROP_COUNT,
 };
 
 /* Things worth a counter that drop nothing. Counted per path in `events`. */
 enum event {
-	EVENT_ECHO,	     /* ICMP or ICMPv6 echo answered for a VIP */
-	EVENT_ARP,	     /* ARP request answered for a VIP */
-	EVENT_ND,	     /* neighbour solicitation answered for a VIP */
-	EVENT_COLLISION,     /* a flow was given another source port or backend */
-	EVENT_RESELECT,	     /* a flow changed backend in place */
-	EVENT_FLOW_REPAIRED, /* half of an overflow pair was put back */
-	EVENT_REFUSED,	     /* a refusal was sent (RST, unreachable, ECONNREFUSED) */
+	EVENT_ECHO,	      /* ICMP or ICMPv6 echo answered for a VIP */
+	EVENT_ARP,	      /* ARP request answered for a VIP */
+	EVENT_ND,	      /* neighbour solicitation answered for a VIP */
+	EVENT_COLLISION,      /* a flow was given another source port or backend */
+	EVENT_RESELECT,	      /* a flow changed backend in place */
+	EVENT_FLOW_REPAIRED,  /* half of an overflow pair was put back */
+	EVENT_REFUSED,	      /* a refusal was sent (RST, unreachable, ECONNREFUSED) */
+	EVENT_AFFINITY_MOVED, /* a client was given another backend than it had kept */
 	EVENT_COUNT,
 };
 
@@ -67,6 +73,10 @@ enum algorithm {
 	ALGORITHM_RR,	  /* the next slot of the ring, from a shared cursor */
 	ALGORITHM_WRR,	  /* the same, over a ring laid out smoothly by weight */
 	ALGORITHM_RANDOM, /* a pseudo-random slot */
+	ALGORITHM_LC,	  /* the fewest live flows; one slot a backend */
+	ALGORITHM_WLC,	  /* the fewest live flows for its weight; one slot a backend */
+	ALGORITHM_SH,	  /* by hash of the client's address, over a Maglev table */
+	ALGORITHM_MAGLEV, /* by hash of the 5-tuple, over a Maglev table */
 };
 
 enum vip_flag {
@@ -78,6 +88,25 @@ enum vip_flag {
 
 enum backend_flag {
 	BACKEND_ON_LINK = 1, /* inside a subnet of its network: no router between */
+	BACKEND_CLOSED = 2,  /* takes no new flow: draining, down, or standing by */
+};
+
+enum service_flag {
+	SERVICE_SOURCES = 1,	 /* there are rows in `sources` for it */
+	SERVICE_LISTED_ONLY = 2, /* some name who may use it: nobody else may */
+};
+
+enum source_rule {
+	SOURCE_ALLOW = 1,
+	SOURCE_DENY = 2,
+};
+
+/* What identifies a client; addresses of different families may look alike. */
+enum client_kind {
+	CLIENT_ADDRESS4 = 1,
+	CLIENT_ADDRESS6,
+	CLIENT_NETNS4, /* socket path: the namespace's cookie, dialling IPv4 */
+	CLIENT_NETNS6,
 };
 
 enum flow_flag {
@@ -86,7 +115,8 @@ enum flow_flag {
 	FLOW_FIN_CLIENT = 4,
 	FLOW_FIN_BACKEND = 8,
 	FLOW_RESET = 16,
-	FLOW_ENDED = 32, /* no active connection any more; the row only sees it off */
+	FLOW_ENDED = 32,   /* no active connection any more; the row only sees it off */
+	FLOW_HAIRPIN = 64, /* the client is the backend; the key has the VIP in its place */
 };
 
 /* Why a flow was an active connection no longer. Counted per path in `ends`. */
@@ -97,6 +127,14 @@ enum flow_end {
 	END_GONE,    /* its backend was removed */
 	END_EVICTED, /* its row made room for another */
 	END_COUNT,
+};
+
+/* How a packet from outside reaches a backend that is not on this node. */
+enum via_kind {
+	VIA_HERE,	/* translated and routed: it is on this node, or needs no detour */
+	VIA_ENTRY,	/* translated and tunnelled to its node's agent; replies come back here */
+	VIA_DSR_MAC,	/* as dialled, to its MAC address; it answers by itself */
+	VIA_DSR_TUNNEL, /* as dialled, in IPIP or IP6IP6; it answers by itself */
 };
 
 enum name_kind {
@@ -110,9 +148,13 @@ EXPORT_ENUM(event);
 EXPORT_ENUM(algorithm);
 EXPORT_ENUM(vip_flag);
 EXPORT_ENUM(backend_flag);
+EXPORT_ENUM(service_flag);
+EXPORT_ENUM(source_rule);
+EXPORT_ENUM(client_kind);
 EXPORT_ENUM(flow_flag);
 EXPORT_ENUM(flow_end);
 EXPORT_ENUM(name_kind);
+EXPORT_ENUM(via_kind);
 
 /* ---- what the agent writes ------------------------------------------------ */
 
@@ -163,8 +205,13 @@ struct service {
 	__u32 slots4; /* 0: refuses */
 	__u32 ring6;
 	__u32 slots6;
-	__u8 algorithm; /* enum algorithm */
-	__u8 pad[3];
+	__u8 algorithm;	       /* enum algorithm */
+	__u8 flags;	       /* enum service_flag */
+	__u8 affinity_prefix4; /* leading bits of a client's address that identify it */
+	__u8 affinity_prefix6;
+	__u32 affinity_seconds; /* 0: no affinity */
+	__u32 upper;		/* flows at which a backend takes no more; 0: any number */
+	__u32 lower;		/* it takes them again when it has fewer than that */
 };
 
 struct backend {
@@ -172,6 +219,7 @@ struct backend {
 	__u32 service;	   /* 0: the row is free */
 	__u32 incarnation; /* tells apart two users of one id */
 	__u32 flags;	   /* enum backend_flag */
+	__u32 weight;	   /* for wlc, to divide by */
 };
 
 /* How long a service's flows may be idle; 0: as config.h has it. */
@@ -180,6 +228,26 @@ struct timers {
 	__u32 established_jiffies;
 	__u32 closing_jiffies;
 	__u32 udp_jiffies;
+};
+
+/* A range of clients' addresses, by the longest prefix. */
+struct source_key {
+	__u32 prefix_bits; /* of all that follows */
+	__u32 service;
+	__u32 family; /* 4 or 6 */
+	__be32 addr[4];
+};
+
+#define SOURCE_KEY_BITS 192
+
+struct via {
+	__be32 addr[4]; /* where the tunnel ends; of the backend's family */
+	__u32 kind;	/* enum via_kind */
+};
+
+/* An agent that packets in tunnels are taken from. */
+struct peer_key {
+	__be32 addr[4];
 };
 
 struct netns {
@@ -207,7 +275,8 @@ struct layout {
  * One row carries both directions of a flow. The key is the client's side as the
  * backend sees it, so a reply finds it in one lookup; so does the forward packet
  * unless the client's port was taken by another flow. Then the flow lives under a
- * substitute port and `overflow` leads from the client's tuple to it.
+ * substitute port and `overflow` leads from the client's tuple to it. A backend that
+ * reaches itself through a VIP sees that VIP as its client.
  */
 struct flow4_key {
 	__u32 network;
@@ -249,7 +318,21 @@ struct overflow_key {
 
 struct overflow {
 	__be16 substitute_port; /* the client_port of the flow's key */
-	__u16 pad;
+	__u16 hairpin;		/* 1: the key's client is the VIP that was dialled */
+};
+
+/* Who brought a flow to a backend of this node: its replies go back there. */
+struct entry_key {
+	__be32 client[4];
+	__be32 backend[4];
+	__be16 client_port;
+	__be16 backend_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct entry {
+	__be32 node[4];
 };
 
 /*
@@ -275,6 +358,19 @@ struct counters {
 	__u64 packets_out;
 	__u64 bytes_out;
 	__u64 connections;
+};
+
+/* Whose client keeps which backend. */
+struct affinity_key {
+	__u32 service;
+	__u32 kind;	  /* enum client_kind */
+	__be32 client[4]; /* masked; a cookie has the last two words */
+};
+
+struct affinity {
+	__u32 backend;
+	__u32 incarnation;
+	__u64 last_seen_ns; /* CLOCK_MONOTONIC: when it last began a flow */
 };
 
 /* ---- the socket path ------------------------------------------------------ */
@@ -330,7 +426,8 @@ struct udp_from {
 #define MAX_PORTS 65536
 #define MAX_SERVICES 16384
 #define MAX_BACKENDS 65536
-#define MAX_SLOTS 262144
+#define MAX_SLOTS 1048576 /* a Maglev table has 65,537, and two while it changes */
+#define MAX_SOURCES 65536
 #define MAX_FLOWS 262144
 #define MAX_EMBRYONIC 65536
 
@@ -420,6 +517,21 @@ struct {
 } layout SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_SOURCES);
+	__type(key, struct source_key);
+	__type(value, __u32); /* enum source_rule */
+} sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} affinities SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow4_key);
@@ -474,6 +586,14 @@ struct {
 	__type(value, struct overflow);
 } overflows SEC(".maps");
 
+/* index: backend id; 1: has reached `upper` and not yet fallen below `lower` */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} overloads SEC(".maps");
+
 /*
  * Live flows by backend, of every path together: added when a flow is placed, taken
  * away when it ends. index: backend id
@@ -492,6 +612,29 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } sock_actives SEC(".maps");
+
+/* index: backend id */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct via);
+} vias SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct peer_key);
+	__type(value, __u32); /* 1 */
+} peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct entry_key);
+	__type(value, struct entry);
+} entries SEC(".maps");
 
 /* index: backend id * PATH_COUNT + enum hook_path */
 struct {

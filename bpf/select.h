@@ -9,7 +9,10 @@
 
 #include <stdbool.h>
 
+#include <linux/in.h>
+
 #include "affinity.h"
+#include "backend.h"
 #include "config.h"
 #include "count.h"
 #include "hash.h"
@@ -30,18 +33,27 @@ struct asker {
 	struct affinity_key key; /* `service` is filled in here */
 	__u64 hash;		 /* for sh and maglev: hash.h */
 	__u32 skip;		 /* how many earlier choices would not do */
-	__u32 path;		 /* enum hook_path */
+	__u8 path;		 /* enum hook_path */
+	__u8 protocol;		 /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
 /* Where in the ring to look. */
 struct search {
 	__u32 ring;
 	__u32 slots;  /* not 0 */
-	__u32 first;  /* the slot to begin with */
-	__u32 second; /* which comes next */
+	__u32 slot;   /* the one to look at */
+	__u32 second; /* the one after the first */
 	__u32 tries;
-	bool least;   /* the least loaded of those tried, or the first */
-	bool sampled; /* two that were drawn by lot suffice */
+	__u32 service;
+	__u32 upper; /* of the service */
+	__u32 lower;
+	__u64 best_active;
+	__u32 best_weight;
+	__u32 best;	 /* backend id; 0: none so far */
+	__u8 least;	 /* the least loaded of those tried, or the first */
+	__u8 sampled;	 /* two that were drawn by lot suffice */
+	__u8 weighted;	 /* loads are divided by weights */
+	__u8 overloaded; /* some were full */
 };
 
 /*
@@ -69,84 +81,94 @@ static __always_inline void plan_search(const struct service *svc, __u32 service
 	search->least = algorithm == ALGORITHM_LC || algorithm == ALGORITHM_WLC;
 	search->sampled = search->least && slots > SCAN_SLOTS;
 	search->tries = search->least || svc->upper ? SCAN_SLOTS : SLOT_TRIES;
+	if (search->tries > slots)
+		search->tries = slots;
+	search->service = service_id;
+	search->upper = svc->upper;
+	search->lower = svc->lower;
+	search->weighted = algorithm == ALGORITHM_WLC;
 	if (algorithm == ALGORITHM_SH || algorithm == ALGORITHM_MAGLEV) {
-		search->first = hash_place(asker->hash, slots) + asker->skip;
-		if (search->first >= slots)
-			search->first %= slots;
-		search->second = search->first + 1 < slots ? search->first + 1 : 0;
+		search->slot = hash_place(asker->hash, slots) + asker->skip;
+		if (search->slot >= slots)
+			search->slot %= slots;
+		search->second = search->slot + 1 < slots ? search->slot + 1 : 0;
 		return;
 	}
 	step = __sync_fetch_and_add(placed, 1);
 	if (search->sampled) {
-		search->first = drawn(service_id, slots, 2 * step);
+		search->slot = drawn(service_id, slots, 2 * step);
 		search->second = drawn(service_id, slots - 1, 2 * step + 1);
-		if (search->second >= search->first)
+		if (search->second >= search->slot)
 			search->second++;
 		return;
 	}
 	/* Those with as few flows as the least take turns. */
-	search->first = algorithm == ALGORITHM_RANDOM ? drawn(service_id, slots, step)
-						      : step % slots;
-	search->second = search->first + 1 < slots ? search->first + 1 : 0;
+	search->slot =
+		algorithm == ALGORITHM_RANDOM ? drawn(service_id, slots, step) : step % slots;
+	search->second = search->slot + 1 < slots ? search->slot + 1 : 0;
+}
+
+/*
+ * look_at() - try one slot. A callback of bpf_loop, or the verifier would walk through
+ * every one of its turns.
+ *
+ * Loads are compared as products: active / weight < least / least's weight. A backend
+ * of weight 0 is in the ring only if all are, and then they are equals.
+ *
+ * Returns 1 when the search is over.
+ */
+static long look_at(__u32 turn, struct search **held)
+{
+	struct search *search = *held;
+	__u32 index = search->ring + search->slot, id;
+	__u64 active = 0;
+	__u32 weight = 1;
+	struct backend *found;
+	__u32 *cell;
+
+	search->slot = turn ? search->slot + 1 : search->second;
+	if (search->slot >= search->slots)
+		search->slot = 0;
+	cell = bpf_map_lookup_elem(&slots, &index);
+	if (!cell)
+		return 0;
+	id = *cell;
+	found = backend_of(id, search->service);
+	if (!found)
+		return 0;
+	if (search->least || search->upper)
+		active = active_of(id);
+	if (is_overloaded(search->upper, search->lower, id, active)) {
+		search->overloaded = 1;
+		return 0;
+	}
+	if (search->weighted && found->weight)
+		weight = found->weight;
+	if (!search->best || active * search->best_weight < search->best_active * weight) {
+		search->best = id;
+		search->best_active = active;
+		search->best_weight = weight;
+	}
+	return !search->least || (search->sampled && turn);
 }
 
 /*
  * search_ring() - find the backend.
  *
- * Loads are compared as products: active / weight < least / least's weight. A backend
- * of weight 0 is in the ring only if all are, and then they are equals.
+ * A global function: verified once, and knowing nothing of what is in @search, so that
+ * its turns look alike to the verifier.
  *
- * Returns DROP_NONE, DROP_OVERLOADED (all that were tried are full) or DROP_BAD_SLOT.
+ * Returns the backend's id; 0: none will do, and @search tells why.
  */
-static __always_inline enum drop_reason search_ring(const struct service *svc, __u32 service_id,
-						    const struct search *search, __u32 *backend_id,
-						    struct backend **backend)
+__noinline __u32 search_ring(struct search *search)
 {
-	const bool weighted = svc->algorithm == ALGORITHM_WLC;
-	__u32 slot = search->first, index, best = 0, weight;
-	__u64 active = 0, least = 0, least_weight = 1;
-	bool overloaded = false;
-	struct backend *found;
-	__u32 *id;
-	__u32 i;
-
-	for (i = 0; i < SCAN_SLOTS; i++) {
-		if (i >= search->tries || i >= search->slots)
-			break;
-		if (i >= 2 && search->sampled && best)
-			break;
-		index = search->ring + slot;
-		slot = i ? slot + 1 : search->second;
-		if (slot >= search->slots)
-			slot = 0;
-		id = bpf_map_lookup_elem(&slots, &index);
-		if (!id)
-			continue;
-		found = backend_of(*id, service_id);
-		if (!found)
-			continue;
-		if (search->least || svc->upper) {
-			active = active_of(*id);
-			if (is_overloaded(svc, *id, active)) {
-				overloaded = true;
-				continue;
-			}
-		}
-		weight = weighted && found->weight ? found->weight : 1;
-		if (best && active * least_weight >= least * weight)
-			continue;
-		best = *id;
-		least = active;
-		least_weight = weight;
-		if (!search->least)
-			break;
-	}
-	if (!best)
-		return overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
-	fill_up(svc, best, least);
-	*backend_id = best;
-	*backend = backend_of(best, service_id);
-	return *backend ? DROP_NONE : DROP_BAD_SLOT;
+	if (!search)
+		return 0;
+	/* The context has to be on the stack. */
+	bpf_loop(search->tries, look_at, &search, 0);
+	if (search->best)
+		fill_up(search->upper, search->best, search->best_active);
+	return search->best;
 }
 
 /*
@@ -169,7 +191,6 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 		.ring = v6 ? svc->ring6 : svc->ring4,
 		.slots = v6 ? svc->slots6 : svc->slots4,
 	};
-	enum drop_reason reason;
 	struct cursor *cursor;
 	__u64 now = 0;
 
@@ -187,12 +208,18 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 		if (*backend)
 			return DROP_NONE;
 	}
-	plan_search(svc, service_id, asker, v6 ? &cursor->placed6 : &cursor->placed4, &search);
-	reason = search_ring(svc, service_id, &search, backend_id, backend);
-	if (reason == DROP_NONE && svc->affinity_seconds && !asker->skip &&
+	plan_search(svc, service_id, asker,
+		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], &search);
+	*backend_id = search_ring(&search);
+	if (!*backend_id)
+		return search.overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
+	*backend = backend_of(*backend_id, service_id);
+	if (!*backend)
+		return DROP_BAD_SLOT;
+	if (svc->affinity_seconds && !asker->skip &&
 	    affinity_put(svc, &asker->key, now, backend_id, backend))
 		count_event(EVENT_AFFINITY_MOVED, asker->path);
-	return reason;
+	return DROP_NONE;
 }
 
 #endif

@@ -61,6 +61,16 @@ static __always_inline void write_address(struct bpf_sock_addr *ctx, const int f
 	ctx->user_port = port;
 }
 
+static __always_inline struct caller caller_of(struct bpf_sock_addr *ctx)
+{
+	struct caller caller = {
+		.netns = bpf_get_netns_cookie(ctx),
+		.socket = bpf_get_socket_cookie(ctx),
+	};
+
+	return caller;
+}
+
 static __always_inline struct netns *netns_of(struct bpf_sock_addr *ctx)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
@@ -150,18 +160,19 @@ static __always_inline enum drop_reason choose_free(struct bpf_sock_addr *ctx,
 						    const struct endpoint *to, __u32 *id,
 						    struct backend **backend)
 {
-	enum drop_reason reason = choose(match, to, id, backend);
+	struct caller caller = caller_of(ctx);
+	enum drop_reason reason = choose(&caller, match, to, 0, id, backend);
 	bool collided = false;
 	int try;
 
-	if (reason || ctx->protocol != IPPROTO_TCP || !ctx->sk->src_port)
+	if (reason || !*backend || ctx->protocol != IPPROTO_TCP || !ctx->sk->src_port)
 		return reason;
 	for (try = 1; try < COLLISION_TRIES; try++) {
 		if (!is_taken(ctx, (*backend)->addr, match->target_port))
 			break;
 		collided = true;
-		reason = choose(match, to, id, backend);
-		if (reason)
+		reason = choose(&caller, match, to, try, id, backend);
+		if (reason || !*backend)
 			break;
 	}
 	if (collided)
@@ -257,8 +268,8 @@ static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int 
 	enum drop_reason reason;
 	struct endpoint to = {};
 	struct match match = {};
+	struct caller caller;
 	__u32 backend_id = 0;
-	__u64 cookie;
 
 	if (!netns || ctx->protocol != IPPROTO_UDP)
 		return PROCEED;
@@ -266,15 +277,17 @@ static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int 
 	reason = find_service(netns, &to, &match);
 	if (reason)
 		return refuse(reason);
-	cookie = bpf_get_socket_cookie(ctx);
-	if (!match.service) {
-		forget_from(cookie, &to);
+	caller = caller_of(ctx);
+	if (match.service) {
+		reason = backend_kept(&caller, peer_of(ctx), &match, &to, &backend_id, &backend);
+		if (reason)
+			return refuse(reason);
+	}
+	if (!backend) {
+		forget_from(caller.socket, &to);
 		return PROCEED;
 	}
-	reason = backend_kept(cookie, peer_of(ctx), &match, &to, &backend_id, &backend);
-	if (reason || !backend)
-		return refuse(reason);
-	remember_from(cookie, &match, &to, backend_id, backend);
+	remember_from(caller.socket, &match, &to, backend_id, backend);
 	write_address(ctx, family, backend->addr, match.target_port);
 	return PROCEED;
 }

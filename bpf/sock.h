@@ -128,21 +128,47 @@ static __always_inline enum drop_reason find_service(const struct netns *netns,
 }
 
 /*
+ * Whose socket asks. It has no source address yet, so the namespace is the client; a
+ * cookie of either kind is unique on this node until it restarts.
+ */
+struct caller {
+	__u64 netns;
+	__u64 socket;
+};
+
+/*
  * choose() - a backend for a new connection to `match`'s service.
+ * @skip:    how many earlier choices would not do
+ * @backend: NULL: the service asks for the client's address, which only a packet has
  *
  * Returns DROP_NONE, or why there is none.
  */
-static __always_inline enum drop_reason choose(const struct match *match, const struct endpoint *to,
-					       __u32 *backend_id, struct backend **backend)
+static __always_inline enum drop_reason choose(const struct caller *caller,
+					       const struct match *match, const struct endpoint *to,
+					       __u32 skip, __u32 *backend_id,
+					       struct backend **backend)
 {
+	const bool v6 = !is_mapped(to->addr);
+	struct asker asker = {
+		.key.kind = v6 ? CLIENT_NETNS6 : CLIENT_NETNS4,
+		.key.client = {0, 0, bpf_htonl(caller->netns >> 32), bpf_htonl(caller->netns)},
+		.skip = skip,
+		.path = PATH_SOCK,
+		.protocol = to->protocol,
+	};
 	__u32 service_id = match->service;
 	struct service *service = bpf_map_lookup_elem(&services, &service_id);
 
 	if (!service)
 		return DROP_NO_SERVICE;
-	if (is_mapped(to->addr))
-		return pick_backend(service, service_id, false, to->protocol, backend_id, backend);
-	return pick_backend(service, service_id, true, to->protocol, backend_id, backend);
+	if (service->flags & SERVICE_SOURCES)
+		return DROP_NONE;
+	if (service->algorithm == ALGORITHM_SH)
+		asker.hash = hash_addr(HASH_START, asker.key.client);
+	else if (service->algorithm == ALGORITHM_MAGLEV)
+		asker.hash = hash_words(hash_addr(HASH_START, asker.key.client),
+					caller->socket >> 32, caller->socket);
+	return pick_backend(service, service_id, v6, &asker, backend_id, backend);
 }
 
 #endif

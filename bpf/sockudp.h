@@ -77,7 +77,8 @@ static __always_inline void forget_from(__u64 cookie, const struct endpoint *to)
  * choose_unshared() - choose(), but avoid a backend that already answers this socket
  * in the name of another VIP. If all tried do, the last is shared.
  */
-static __always_inline enum drop_reason choose_unshared(__u64 cookie, const struct match *match,
+static __always_inline enum drop_reason choose_unshared(const struct caller *caller,
+							const struct match *match,
 							const struct endpoint *to, __u32 *id,
 							struct backend **backend)
 {
@@ -88,10 +89,10 @@ static __always_inline enum drop_reason choose_unshared(__u64 cookie, const stru
 	int try;
 
 	for (try = 0; try < COLLISION_TRIES; try++) {
-		reason = choose(match, to, id, backend);
-		if (reason)
+		reason = choose(caller, match, to, try, id, backend);
+		if (reason || !*backend)
 			break;
-		make_from_key(&key, cookie, (*backend)->addr, match->target_port);
+		make_from_key(&key, caller->socket, (*backend)->addr, match->target_port);
 		from = bpf_map_lookup_elem(&udp_from, &key);
 		if (!from || same_vip(from, to))
 			break;
@@ -109,12 +110,11 @@ static __always_inline enum drop_reason choose_unshared(__u64 cookie, const stru
  *        VIP stays with that backend: an IPv6 socket hears nobody else even after
  *        connect(AF_UNSPEC), for the kernel keeps the peer's address as a filter.
  */
-static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct sock_peer *peer,
-						     const struct match *match,
-						     const struct endpoint *to, __u32 *id,
-						     struct backend **backend)
+static __always_inline enum drop_reason
+backend_kept(const struct caller *caller, const struct sock_peer *peer, const struct match *match,
+	     const struct endpoint *to, __u32 *id, struct backend **backend)
 {
-	struct udp_to_key key = {.cookie = cookie, .vip_port = to->port};
+	struct udp_to_key key = {.cookie = caller->socket, .vip_port = to->port};
 	enum drop_reason reason;
 	struct udp_to value = {};
 	struct udp_to *kept;
@@ -133,7 +133,7 @@ static __always_inline enum drop_reason backend_kept(__u64 cookie, const struct 
 		*backend = backend_alive(peer->backend, match->service, peer->incarnation);
 	}
 	if (!*backend) {
-		reason = choose_unshared(cookie, match, to, id, backend);
+		reason = choose_unshared(caller, match, to, id, backend);
 		if (reason || !*backend)
 			return reason;
 		if (kept)
