@@ -119,6 +119,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...(config.cgroupPath !== undefined && { cgroupPath: config.cgroupPath }),
     objectDir: options.objectDir ?? join(import.meta.dirname, '../bpf'),
     limits: config.limits,
+    node: config.nodeName,
     ...(config.edge && { edge: config.edge }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),

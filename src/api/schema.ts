@@ -3,6 +3,7 @@
  * and for anyone who reads `--json`. Fields are added, never renamed, below one version of the API.
  */
 import { z } from 'zod'
+import { ALGORITHMS } from '../model/types.js'
 
 const count = z.number()
 const path = z.enum(['tc', 'sock', 'xdp'])
@@ -58,6 +59,8 @@ export const backendSchema = z.object({
   state: z.enum(['active', 'draining', 'down']),
   slot: z.string().optional(),
   hostname: z.string().optional(),
+  node: z.string().optional(),
+  priority: z.number().optional(),
   /** One row a path that has ever counted. */
   counters: z.array(countersSchema),
   /** Of a backend that is checked. */
@@ -68,7 +71,15 @@ export const serviceSchema = z.object({
   network: z.string(),
   name: z.string(),
   mode: z.enum(['vip', 'dnsrr']),
-  algorithm: z.enum(['rr', 'wrr', 'random']),
+  algorithm: z.enum(ALGORITHMS),
+  /** Slots of the table of maglev and sh, if not the default. */
+  tableSize: z.number().optional(),
+  locality: z.literal('prefer-local').optional(),
+  affinity: z
+    .object({ timeoutSeconds: z.number(), prefix4: z.number(), prefix6: z.number() })
+    .optional(),
+  thresholds: z.object({ upper: z.number(), lower: z.number() }).optional(),
+  sourceRanges: z.object({ allow: z.array(z.string()), deny: z.array(z.string()) }).optional(),
   ttlSeconds: z.number(),
   vips: z.array(z.string()),
   /** Empty in mode vip: every TCP and UDP port. */

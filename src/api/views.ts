@@ -32,6 +32,7 @@ export function serviceView(
     name: service.name,
     mode: service.mode,
     algorithm: service.algorithm,
+    ...choiceView(service),
     ttlSeconds: service.ttlSeconds,
     vips: [...service.vips],
     ports: service.ports.map((port) => ({ ...port })),
@@ -64,6 +65,19 @@ function serviceHealthView(check: HealthCheck, found: ServiceHealth): ServiceHea
     failOpen: [...found.failOpen],
     belowQuorum: [...found.belowQuorum],
     checks: Object.fromEntries(found.results),
+  }
+}
+
+/** What decides who gets which backend; only what was asked for. */
+function choiceView({ tableSize, locality, affinity, thresholds, sourceRanges }: Service) {
+  return {
+    ...(tableSize !== undefined && { tableSize }),
+    ...(locality !== undefined && { locality }),
+    ...(affinity !== undefined && { affinity }),
+    ...(thresholds !== undefined && { thresholds }),
+    ...(sourceRanges !== undefined && {
+      sourceRanges: { allow: [...sourceRanges.allow], deny: [...sourceRanges.deny] },
+    }),
   }
 }
 

@@ -6,7 +6,14 @@
 import { fromWords } from '../model/address.js'
 import type { Family } from '../model/types.js'
 import { backendKey, type Installer } from './install.js'
-import { addressRow, mergeVips, type BackendPlan, type PortPlan, type VipPlan } from './rows.js'
+import {
+  addressRow,
+  mergeVips,
+  type BackendPlan,
+  type PortPlan,
+  type SourcePlan,
+  type VipPlan,
+} from './rows.js'
 import { NO_SLOTS, type SlotRange } from './slots.js'
 
 /** What the rows tell of one service. */
@@ -17,22 +24,27 @@ interface Draft {
   readonly backends: BackendPlan[]
   readonly vips: Map<string, VipPlan>
   readonly ports: PortPlan[]
+  readonly sources: SourcePlan[]
 }
 
 export function adoptPinned(installer: Installer): void {
   const drafts = adoptNames(installer)
   const { tables, ids, constants } = installer
-  for (const [id, { addr, service, flags }] of tables.backends.entries()) {
+  for (const [id, { addr, service, flags, weight }] of tables.backends.entries()) {
     const draft = drafts.get(service)
     const address = fromWords(addr)
     if (draft === undefined || !ids.backends.adopt(backendKey(service, address), id)) continue
-    draft.backends.push({ id, address, words: addr, flags, down: false })
+    draft.backends.push({ id, address, words: addr, flags, weight, down: false })
     const { family, key } = addressRow(draft.network, address)
     addVip(installer, draft, { family, key, flags: constants.vip.backend, service: 0 })
   }
   for (const family of [4, 6] as const) {
     adoptPorts(installer, drafts, family)
     adoptAnyPortVips(installer, drafts, family)
+  }
+  for (const row of tables.sources.keys()) {
+    const key = tables.sources.decodeKey(row)
+    drafts.get(key.service)?.sources.push({ key, value: tables.sources.get(row) ?? 0 })
   }
   for (const draft of drafts.values()) adoptService(installer, draft)
 }
@@ -51,7 +63,15 @@ function adoptNames({ tables, ids, constants }: Installer): Map<number, Draft> {
     if (kind !== constants.name.service) continue
     const network = ids.networks.get(text.slice(0, text.indexOf('/')))
     if (network === undefined || !ids.services.adopt(text, id)) continue
-    drafts.set(id, { key: text, id, network, backends: [], vips: new Map(), ports: [] })
+    drafts.set(id, {
+      key: text,
+      id,
+      network,
+      backends: [],
+      vips: new Map(),
+      ports: [],
+      sources: [],
+    })
   }
   return drafts
 }
@@ -111,6 +131,15 @@ function adoptService(installer: Installer, draft: Draft): void {
       ring4: tables.slots.read(range4.start, range4.length),
       ring6: tables.slots.read(range6.start, range6.length),
       algorithm: row?.algorithm ?? 0,
+      policy: {
+        flags: row?.flags ?? 0,
+        affinity_prefix4: row?.affinity_prefix4 ?? 0,
+        affinity_prefix6: row?.affinity_prefix6 ?? 0,
+        affinity_seconds: row?.affinity_seconds ?? 0,
+        upper: row?.upper ?? 0,
+        lower: row?.lower ?? 0,
+      },
+      sources: draft.sources,
       vips: [...draft.vips.values()],
       ports: draft.ports,
     },
@@ -133,6 +162,9 @@ export function deleteOrphans(installer: Installer): void {
   for (const row of tables.services.keys())
     if (ids.services.keyOf(tables.services.decodeKey(row)) === undefined)
       tables.services.delete(row)
+  for (const row of tables.sources.keys())
+    if (ids.services.keyOf(tables.sources.decodeKey(row).service) === undefined)
+      tables.sources.delete(row)
   for (const [id] of tables.backends.entries()) {
     if (ids.backends.keyOf(id) !== undefined) continue
     tables.backends.delete(id)

@@ -23,6 +23,8 @@ export interface DataplaneOptions {
   /** Where tc.bpf.o and sock.bpf.o are. */
   readonly objectDir: string
   readonly limits: Limits
+  /** Name of this node, as backends have it; absent: none is local. */
+  readonly node?: string
   /** CONFIG_HZ; absent: as the host tells. */
   readonly hz?: number
   readonly timers?: Partial<Timers>
@@ -70,7 +72,7 @@ export class Dataplane {
     const { objectDir, limits, log } = options
     const maps = await PinnedMaps.open(pins, objectFiles(objectDir), limits, log)
     try {
-      return new Dataplane(options, features, maps, openInstaller(maps))
+      return new Dataplane(options, features, maps, openInstaller(maps, options.node))
     } catch (error) {
       maps.close()
       throw error

@@ -78,6 +78,8 @@ export class Installer {
     readonly retirement: Retirement,
     readonly constants: Constants,
     readonly adopted: boolean,
+    /** Name of this node. */
+    readonly node = '',
   ) {
     const { vips, ports } = tables
     this.vips = {
@@ -133,6 +135,7 @@ export class Installer {
       await table.flush(pace)
     for (const [key, before] of this.#gone) {
       this.tables.services.delete(this.tables.services.keyOf(before.plan.id))
+      this.#dropSources(before.plan, undefined)
       this.#free(before.range4)
       this.#free(before.range6)
       this.#leave(before.plan, new Set())
@@ -178,12 +181,14 @@ export class Installer {
     const ids = {
       network: networkId,
       service: id,
+      node: this.node,
       backend: (address: string) => this.ids.backends.get(backendKey(id, address)) ?? 0,
     }
     const plan = servicePlan(service, network, ids, this.constants, this.outside)
     this.#writeBackends(plan, undo)
     const range4 = this.#writeRing(plan.ring4, before?.plan.ring4, before?.range4, undo)
     const range6 = this.#writeRing(plan.ring6, before?.plan.ring6, before?.range6, undo)
+    this.#writeSources(plan, undo)
     this.#writeService(plan, range4, range6, undo)
     for (const { family, key: row, value } of plan.ports) {
       const table = this.ports[family]
@@ -238,7 +243,9 @@ export class Installer {
         service: plan.id,
         incarnation: renew ? ++incarnation : before.incarnation,
         flags: backend.flags,
+        weight: backend.weight,
       })
+      if (renew && before !== undefined) this.retirement.clearActive(backend.id)
       setMembership(this.#down, backend.id, backend.down)
       undo.push(() => {
         setMembership(this.#down, backend.id, wasDown)
@@ -277,6 +284,28 @@ export class Installer {
     return range
   }
 
+  #writeSources(plan: ServicePlan, undo: Undo): void {
+    const { sources } = this.tables
+    for (const { key, value } of plan.sources) {
+      const row = sources.keyOf(key)
+      const before = sources.get(row)
+      sources.put(row, value)
+      undo.push(() => {
+        if (before === undefined) sources.delete(row)
+        else sources.put(row, before)
+      })
+    }
+  }
+
+  #dropSources(before: ServicePlan, after: ServicePlan | undefined): void {
+    const { sources } = this.tables
+    const kept = new Set(after?.sources.map(({ key }) => sources.keyOf(key)))
+    for (const { key } of before.sources) {
+      const row = sources.keyOf(key)
+      if (!kept.has(row)) sources.delete(row)
+    }
+  }
+
   #writeService(plan: ServicePlan, range4: SlotRange, range6: SlotRange, undo: Undo): void {
     const { services } = this.tables
     const row = services.keyOf(plan.id)
@@ -287,7 +316,7 @@ export class Installer {
       ring6: range6.start,
       slots6: range6.length,
       algorithm: plan.algorithm,
-      pad: new Uint8Array(3),
+      ...plan.policy,
     })
     undo.push(() => {
       if (before === undefined) services.delete(row)
@@ -309,6 +338,7 @@ export class Installer {
 
   #drop(key: string, before: Installed, after: Installed): void {
     this.#dropClaims(key, before.plan, after.plan)
+    this.#dropSources(before.plan, after.plan)
     if (before.range4 !== after.range4) this.#free(before.range4)
     if (before.range6 !== after.range6) this.#free(before.range6)
     this.#leave(before.plan, new Set(after.plan.backends.map(({ id }) => id)))

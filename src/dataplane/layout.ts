@@ -4,12 +4,12 @@
  */
 import type { TypeTable, Value } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
-import type { Algorithm } from '../model/types.js'
+import { ALGORITHMS, type Algorithm } from '../model/types.js'
 import { reasonOf } from './reason.js'
 import type { Words } from './rows.js'
 
 /** LAYOUT_VERSION of bpf/maps.h: a macro, which BTF does not carry. */
-export const LAYOUT_VERSION = 1
+export const LAYOUT_VERSION = 2
 
 /** One value of every record with each field at the greatest its type must hold. */
 const U32 = 0xffff_ffff
@@ -23,8 +23,21 @@ const RECORDS: Readonly<Record<string, Value>> = {
   port4_key: { network: U32, addr: U32, port: U16, protocol: 0xff, pad: 0 },
   port6_key: { network: U32, addr: ADDRESS, port: U16, protocol: 0xff, pad: 0 },
   port: { service: U32, target_port: U16, pad: 0 },
-  service: { ring4: U32, slots4: U32, ring6: U32, slots6: U32, algorithm: 0xff, pad: pad(3) },
-  backend: { addr: ADDRESS, service: U32, incarnation: U32, flags: U32 },
+  service: {
+    ring4: U32,
+    slots4: U32,
+    ring6: U32,
+    slots6: U32,
+    algorithm: 0xff,
+    flags: 0xff,
+    affinity_prefix4: 0xff,
+    affinity_prefix6: 0xff,
+    affinity_seconds: U32,
+    upper: U32,
+    lower: U32,
+  },
+  backend: { addr: ADDRESS, service: U32, incarnation: U32, flags: U32, weight: U32 },
+  source_key: { prefix_bits: U32, service: U32, family: U32, addr: ADDRESS },
   netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
   name_key: { kind: U32, id: U32 },
   name: { text: 'x'.repeat(131) },
@@ -36,10 +49,6 @@ const RECORDS: Readonly<Record<string, Value>> = {
     bytes_out: U64,
     connections: U64,
   },
-}
-
-function pad(length: number): Uint8Array {
-  return new Uint8Array(length)
 }
 
 /** @throws FairleadError LAYOUT naming the record and the field that the programs have otherwise */
@@ -71,11 +80,12 @@ export function readConstants(types: TypeTable): Constants {
   const flag = reader(types, 'vip_flag')
   const algorithm = reader(types, 'algorithm')
   const kind = reader(types, 'name_kind')
-  const algorithms: Record<Algorithm, number> = {
-    rr: algorithm('ALGORITHM_RR'),
-    wrr: algorithm('ALGORITHM_WRR'),
-    random: algorithm('ALGORITHM_RANDOM'),
-  }
+  const algorithms = Object.fromEntries(
+    ALGORITHMS.map((name) => [name, algorithm(`ALGORITHM_${name.toUpperCase()}`)]),
+  ) as Record<Algorithm, number>
+  const backend = reader(types, 'backend_flag')
+  const service = reader(types, 'service_flag')
+  const rule = reader(types, 'source_rule')
   return {
     algorithm: algorithms,
     vip: {
@@ -84,7 +94,10 @@ export function readConstants(types: TypeTable): Constants {
       backend: flag('VIP_BACKEND'),
       node: flag('VIP_NODE'),
     },
-    onLink: reader(types, 'backend_flag')('BACKEND_ON_LINK'),
+    onLink: backend('BACKEND_ON_LINK'),
+    closed: backend('BACKEND_CLOSED'),
+    service: { sources: service('SERVICE_SOURCES'), listedOnly: service('SERVICE_LISTED_ONLY') },
+    source: { allow: rule('SOURCE_ALLOW'), deny: rule('SOURCE_DENY') },
     name: { network: kind('NAME_NETWORK'), service: kind('NAME_SERVICE') },
     paths: ordered(types, 'hook_path', 'PATH_'),
     dropReasons: ordered(types, 'drop_reason', 'DROP_'),

@@ -8,7 +8,8 @@ import { Retirement } from './retirement.js'
 import { SlotAllocator } from './slots.js'
 import { ArrayTable, HashTable, SlotTable } from './tables.js'
 
-export function openInstaller(maps: PinnedMaps): Installer {
+/** @param node name of this node */
+export function openInstaller(maps: PinnedMaps, node = ''): Installer {
   const tables: Tables = {
     vips: {
       4: new HashTable('vips4', maps.get('vips4')),
@@ -20,6 +21,7 @@ export function openInstaller(maps: PinnedMaps): Installer {
     },
     services: new HashTable('services', maps.get('services')),
     slots: new SlotTable('slots', maps.get('slots')),
+    sources: new HashTable('sources', maps.get('sources')),
     backends: new ArrayTable('backends', maps.get('backends')),
     netnses: new HashTable('netnses', maps.get('netnses')),
     names: new HashTable('names', maps.get('names')),
@@ -32,12 +34,25 @@ export function openInstaller(maps: PinnedMaps): Installer {
     backends: new Ids(maps.get('backends').maxEntries - 1),
   }
   const retirement = new Retirement(
-    { counters: maps.get('counters'), retired: maps.get('retired'), cursors: maps.get('cursors') },
+    {
+      counters: maps.get('counters'),
+      retired: maps.get('retired'),
+      cursors: maps.get('cursors'),
+      actives: [maps.get('actives'), maps.get('sock_actives')],
+    },
     maps.constants.paths.length,
     ids.backends,
   )
   const slots = new SlotAllocator(maps.get('slots').maxEntries)
-  const installer = new Installer(tables, ids, slots, retirement, maps.constants, maps.adopted)
+  const installer = new Installer(
+    tables,
+    ids,
+    slots,
+    retirement,
+    maps.constants,
+    maps.adopted,
+    node,
+  )
   if (maps.adopted) adoptPinned(installer)
   return installer
 }

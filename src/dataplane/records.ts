@@ -23,6 +23,12 @@ export interface ServiceRow extends Fields {
   ring6: number
   slots6: number
   algorithm: number
+  flags: number
+  affinity_prefix4: number
+  affinity_prefix6: number
+  affinity_seconds: number
+  upper: number
+  lower: number
 }
 
 export interface BackendRow extends Fields {
@@ -30,6 +36,14 @@ export interface BackendRow extends Fields {
   service: number
   incarnation: number
   flags: number
+  weight: number
+}
+
+export interface SourceKey extends Fields {
+  prefix_bits: number
+  service: number
+  family: number
+  addr: number[]
 }
 
 export interface NameKey extends Fields {
@@ -51,6 +65,7 @@ export interface Tables {
   readonly ports: Readonly<Record<Family, HashTable<AddressKey, PortRow>>>
   readonly services: HashTable<number, ServiceRow>
   readonly slots: SlotTable
+  readonly sources: HashTable<SourceKey, number>
   readonly backends: ArrayTable<BackendRow>
   readonly netnses: HashTable<bigint>
   readonly names: HashTable<NameKey, NameRow>
@@ -64,6 +79,7 @@ export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] 
     tables.names,
     tables.backends,
     tables.slots,
+    tables.sources,
     tables.services,
     tables.ports[4],
     tables.ports[6],

@@ -53,6 +53,8 @@ export interface RetirementMaps {
   readonly counters: KernelMap
   readonly retired: KernelMap
   readonly cursors: KernelMap
+  /** Gauges of live flows. */
+  readonly actives: readonly KernelMap[]
 }
 
 export class Retirement {
@@ -108,7 +110,13 @@ export class Retirement {
 
   /** What an agent that died here may have left in a row that nobody owns. */
   clearBackend(id: number): void {
+    this.clearActive(id)
     for (let path = 0; path < this.#paths; path++) this.#zero(id * this.#paths + path)
+  }
+
+  /** A new incarnation has no flows yet; those of the one before end without being counted. */
+  clearActive(id: number): void {
+    for (const map of this.#maps.actives) map.set(id, 0n)
   }
 
   clearService(id: number): void {
@@ -129,6 +137,7 @@ export class Retirement {
     for (const [id, { key, service, since }] of this.#backends) {
       if (since > due || left-- <= 0) break
       this.#fold(id, service)
+      this.clearActive(id)
       this.#backends.delete(id)
       this.#backendIds.release(key)
     }

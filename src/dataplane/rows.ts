@@ -4,8 +4,9 @@
  */
 import type { Value } from 'libbpf-ts'
 import { Cidr, family, toWords } from '../model/address.js'
-import { layoutRing, usableBackends } from '../model/ring.js'
+import { serviceRing, servingBackends } from '../model/ring.js'
 import type { Algorithm, Backend, Family, Network, Service } from '../model/types.js'
+import { policyOf, sourcePlans } from './policy.js'
 import { isPublished, outsidePorts, outsideVips, type Outside } from './outside.js'
 
 export type Fields = Record<string, Value>
@@ -20,11 +21,16 @@ export interface Words {
     readonly node: number
   }
   readonly onLink: number
+  readonly closed: number
+  readonly service: { readonly sources: number; readonly listedOnly: number }
+  readonly source: { readonly allow: number; readonly deny: number }
 }
 
 export interface RowIds {
   readonly network: number
   readonly service: number
+  /** Name of this node: whose backends are local. */
+  readonly node?: string
   /** @param address of one of the service's backends */
   backend(address: string): number
 }
@@ -34,6 +40,7 @@ export interface BackendPlan {
   readonly address: string
   readonly words: number[]
   readonly flags: number
+  readonly weight: number
   /** Its flows end: the row changes incarnation. */
   readonly down: boolean
 }
@@ -53,6 +60,22 @@ export interface PortPlan {
   readonly value: Fields
 }
 
+/** A row of the sources map. */
+export interface SourcePlan {
+  readonly key: Fields
+  readonly value: number
+}
+
+/** Fields of a service's row that are neither ring nor algorithm. */
+export interface Policy extends Fields {
+  flags: number
+  affinity_prefix4: number
+  affinity_prefix6: number
+  affinity_seconds: number
+  upper: number
+  lower: number
+}
+
 export interface ServicePlan {
   readonly id: number
   readonly backends: readonly BackendPlan[]
@@ -60,6 +83,8 @@ export interface ServicePlan {
   readonly ring4: readonly number[]
   readonly ring6: readonly number[]
   readonly algorithm: number
+  readonly policy: Policy
+  readonly sources: readonly SourcePlan[]
   readonly vips: readonly VipPlan[]
   readonly ports: readonly PortPlan[]
 }
@@ -91,32 +116,42 @@ export function servicePlan(
   const subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
   const backends = reachableBackends(service, outside)
   const scope = { service, network, id: ids.service, outside }
+  const serving = {
+    4: servingOf(service, backends, 4, ids),
+    6: servingOf(service, backends, 6, ids),
+  }
+  const taking = new Set([...serving[4], ...serving[6]])
+  const idOf = (address: string): number => ids.backend(address)
   return {
     id: ids.service,
     backends: backends.map((backend) => ({
       id: ids.backend(backend.address),
       address: backend.address,
       words: [...toWords(backend.address)],
-      flags: subnets.some((subnet) => subnet.contains(backend.address)) ? words.onLink : 0,
+      flags:
+        (subnets.some((subnet) => subnet.contains(backend.address)) ? words.onLink : 0) |
+        (taking.has(backend) ? 0 : words.closed),
+      weight: backend.weight,
       down: backend.state === 'down',
     })),
-    ring4: ring(service, backends, 4, ids),
-    ring6: ring(service, backends, 6, ids),
+    ring4: serviceRing(service, serving[4], idOf),
+    ring6: serviceRing(service, serving[6], idOf),
     algorithm: words.algorithm[service.algorithm],
+    policy: policyOf(service, words.service),
+    sources: sourcePlans(service, ids.service, words.source),
     vips: [...vipPlans(service, backends, ids, words), ...outsideVips(scope, words)],
     ports: [...portPlans(service, ids), ...outsidePorts(scope)],
   }
 }
 
-function ring(
+function servingOf(
   service: Service,
   backends: readonly Backend[],
   of: Family,
   ids: RowIds,
-): readonly number[] {
-  const usable = usableBackends(backends.filter(({ address }) => family(address) === of))
-  const members = usable.map(({ address, weight }) => ({ id: ids.backend(address), weight }))
-  return layoutRing(members, service.algorithm)
+): Backend[] {
+  const those = backends.filter(({ address }) => family(address) === of)
+  return servingBackends(those, service.locality, ids.node ?? '')
 }
 
 function vipPlans(

@@ -2,7 +2,9 @@
  * Rings: the sequence of slots that a service's cursor or random number walks over.
  * Pure; the order of the result is the order in which rr and wrr hand out connections.
  */
-import type { Algorithm, BackendState } from './types.js'
+import { toWords } from './address.js'
+import { buildMaglev, MAGLEV_SIZE } from './maglev.js'
+import type { Algorithm, Backend, BackendState, Service } from './types.js'
 
 export interface RingMember {
   /** Backend id, or whatever the caller wants back. */
@@ -26,7 +28,52 @@ export function usableBackends<T extends { readonly state: BackendState }>(
 }
 
 /**
- * rr: one slot a member, in the order given. wrr and random: slots in proportion to the weights,
+ * The backends that new flows go to, of one family: of the usable ones those with a weight (all, if
+ * none has one), of these those of the least priority number, and of these, if the service prefers
+ * them and there are any, those of `node`.
+ */
+export function servingBackends(
+  backends: readonly Backend[],
+  locality: Service['locality'],
+  node: string,
+): Backend[] {
+  const usable = usableBackends(backends)
+  const weighted = usable.filter(({ weight }) => weight > 0)
+  const taking = weighted.length > 0 ? weighted : usable
+  const first = taking.reduce((least, { priority = 0 }) => Math.min(least, priority), Infinity)
+  const tier = taking.filter(({ priority = 0 }) => priority === first)
+  const local = locality === undefined ? [] : tier.filter((backend) => backend.node === node)
+  return local.length > 0 ? local : tier
+}
+
+/** Slots of sh: enough for some hundred backends, and small where every service has a table. */
+const SOURCE_HASH_SIZE = 4093
+
+/**
+ * The slots of a service, for backends of one family.
+ *
+ * @param backends those that new flows go to
+ * @param idOf     by address
+ */
+export function serviceRing(
+  { algorithm, tableSize }: Pick<Service, 'algorithm' | 'tableSize'>,
+  backends: readonly Backend[],
+  idOf: (address: string) => number,
+): number[] {
+  const members = backends.map(({ address, weight }) => ({ id: idOf(address), weight, address }))
+  if (algorithm !== 'maglev' && algorithm !== 'sh') return layoutRing(members, algorithm)
+  const standard =
+    algorithm === 'maglev' || members.length * 10 > SOURCE_HASH_SIZE
+      ? MAGLEV_SIZE
+      : SOURCE_HASH_SIZE
+  return buildMaglev(
+    members.map((member) => ({ ...member, address: toWords(member.address) })),
+    tableSize ?? standard,
+  )
+}
+
+/**
+ * rr, lc and wlc: one slot a member, in the order given. wrr and random: slots in proportion to the weights,
  * interleaved as nginx's smooth weighted round robin does.
  *
  * @param members  their order breaks ties
@@ -42,7 +89,8 @@ export function layoutRing(
 ): number[] {
   const weighted = members.filter(({ weight }) => weight > 0)
   const taking = weighted.length > 0 ? weighted : members
-  const weights = taking.map(({ weight }) => (algorithm === 'rr' || weight === 0 ? 1 : weight))
+  const flat = algorithm !== 'wrr' && algorithm !== 'random'
+  const weights = taking.map(({ weight }) => (flat || weight === 0 ? 1 : weight))
   const counts = slotCounts(weights, Math.max(maxSlots, taking.length))
   return interleave(counts).map((index) => taking[index]?.id ?? 0)
 }

@@ -8,7 +8,37 @@
 export type Family = 4 | 6
 export type Protocol = 'tcp' | 'udp'
 export type Mode = 'vip' | 'dnsrr'
-export type Algorithm = 'rr' | 'wrr' | 'random'
+/** How new flows are spread: the names that IPVS and others have for it. */
+export const ALGORITHMS = ['rr', 'wrr', 'random', 'lc', 'wlc', 'sh', 'maglev'] as const
+export type Algorithm = (typeof ALGORITHMS)[number]
+
+/** A client's flows go to the backend that its last one went to. */
+export interface Affinity {
+  /** Since the client's last new flow, 1 or more. */
+  readonly timeoutSeconds: number
+  /** Leading bits of an IPv4 address that make one client, 1..32. */
+  readonly prefix4: number
+  /** 1..128 */
+  readonly prefix6: number
+}
+
+/** Flows that one backend may have. */
+export interface Thresholds {
+  /** It takes no more from this number on, 1 or more. */
+  readonly upper: number
+  /** And takes them again when it has fewer than this, 1..upper. */
+  readonly lower: number
+}
+
+/** Who may use a service: the longest range that has the client decides. CIDR, canonical. */
+export interface SourceRanges {
+  /** Not empty: nobody else may. */
+  readonly allow: readonly string[]
+  readonly deny: readonly string[]
+}
+
+/** By the node of entry; or straight to the client, the packet led to the MAC or in a tunnel. */
+export type ReturnPath = 'entry' | 'dsr-mac' | 'dsr-tunnel'
 
 /** The hook family that handled a connection. */
 export type Path = 'tc' | 'sock' | 'xdp'
@@ -67,6 +97,12 @@ export interface Backend {
   readonly slot?: string
   /** The container or host name, for PTR. */
   readonly hostname?: string
+  /** Address of its node's agent, of the same family. Absent: it is routed to. */
+  readonly via?: string
+  /** The node it is on. Absent: unknown. */
+  readonly node?: string
+  /** Of the backends that can take flows, those of the least number do. Absent: 0. */
+  readonly priority?: number
 }
 
 /** When a backend is checked, and how many results in a row turn it. */
@@ -119,7 +155,16 @@ export interface ServiceSpec {
   readonly ports: readonly Port[]
   /** Ports of the node's own addresses that lead to the backends. Absent: none. */
   readonly publish?: readonly Port[]
+  /** How replies of backends on other nodes get back to clients outside. Absent: `entry`. */
+  readonly return?: ReturnPath
   readonly algorithm: Algorithm
+  /** Slots of the table of maglev and sh: prime. Absent: the default. */
+  readonly tableSize?: number
+  /** Absent: backends of this node and of others are alike. */
+  readonly locality?: 'prefer-local'
+  readonly affinity?: Affinity
+  readonly thresholds?: Thresholds
+  readonly sourceRanges?: SourceRanges
   readonly ttlSeconds: number
   readonly aliases: readonly string[]
   readonly backends: readonly Backend[]

@@ -3,7 +3,8 @@
  * counted. Rows are written as the agent would, without the agent.
  */
 import { type BpfMap, BpfObject, type Program, type Value } from 'libbpf-ts'
-import { type Test } from 'tap'
+import type { Test } from 'tap'
+import type { Algorithm } from '../../src/model/types.js'
 import { addressBytes, isV6 } from './packet.js'
 
 const OBJECT = new URL('../../bpf/tc.bpf.o', import.meta.url).pathname
@@ -21,6 +22,25 @@ export interface Result {
   readonly packet: Buffer
 }
 
+/** Fields of a service's row; all 0 unless given. */
+export interface Policy {
+  readonly flags: number
+  readonly affinity_prefix4: number
+  readonly affinity_prefix6: number
+  readonly affinity_seconds: number
+  readonly upper: number
+  readonly lower: number
+}
+
+const NO_POLICY: Policy = {
+  flags: 0,
+  affinity_prefix4: 0,
+  affinity_prefix6: 0,
+  affinity_seconds: 0,
+  upper: 0,
+  lower: 0,
+}
+
 export interface ServiceOptions {
   readonly vips: readonly string[]
   /** `80/tcp`, `80:8080/tcp` (VIP's port: backend's port). Empty: the any-port VIP. */
@@ -28,7 +48,10 @@ export interface ServiceOptions {
   readonly backends: readonly string[]
   /** How often each backend stands in the ring; default once. */
   readonly ring?: readonly number[]
-  readonly algorithm?: 'rr' | 'wrr' | 'random'
+  readonly algorithm?: Algorithm
+  readonly policy?: Partial<Policy>
+  /** Of each backend, for wlc; default 1. */
+  readonly weights?: readonly number[]
   readonly network?: number
   readonly onLink?: boolean
 }
@@ -75,6 +98,8 @@ export interface FlowRow {
 const SIZES = {
   flows4: 4096,
   flows6: 4096,
+  embryonic4: 4096,
+  embryonic6: 4096,
   overflows: 4096,
   vips4: 256,
   vips6: 256,
@@ -82,9 +107,14 @@ const SIZES = {
   ports6: 256,
   services: 256,
   cursors: 256,
+  timers: 256,
   slots: 4096,
   backends: 256,
   actives: 256,
+  overloads: 256,
+  sources: 256,
+  affinities: 4096,
+  sock_actives: 256,
   counters: 768,
   retired: 768,
   netnses: 16,
@@ -126,9 +156,18 @@ export class Datapath {
     const { types } = this.#object
     this.constants = Object.assign(
       {},
-      ...['drop_reason', 'event', 'hook_path', 'vip_flag', 'flow_flag', 'algorithm'].map((name) =>
-        types.enum(name),
-      ),
+      ...[
+        'drop_reason',
+        'event',
+        'hook_path',
+        'vip_flag',
+        'flow_flag',
+        'flow_end',
+        'algorithm',
+        'service_flag',
+        'source_rule',
+        'backend_flag',
+      ].map((name) => types.enum(name)),
     ) as Record<string, number>
   }
 
@@ -214,24 +253,36 @@ export class Datapath {
   }
 
   /** A backend row, in the order of ids. */
-  addBackend(address: string, service: number, onLink = true): number {
+  addBackend(address: string, service: number, onLink = true, weight = 1): number {
     const id = ++this.#backends
     this.map('backends').set(id, {
       addr: words(address),
       service,
       incarnation: ++this.#incarnation,
       flags: onLink ? 1 : 0,
+      weight,
     })
     this.addVip(address, ['BACKEND'])
     return id
   }
 
   removeBackend(id: number): void {
-    this.map('backends').set(id, { addr: [0, 0, 0, 0], service: 0, incarnation: 0, flags: 0 })
+    this.map('backends').set(id, {
+      addr: [0, 0, 0, 0],
+      service: 0,
+      incarnation: 0,
+      flags: 0,
+      weight: 0,
+    })
   }
 
   /** Replaces a service's row; the ring goes behind all earlier ones. */
-  setRing(service: number, ids: { 4: readonly number[]; 6: readonly number[] }, by = 'rr'): void {
+  setRing(
+    service: number,
+    ids: { 4: readonly number[]; 6: readonly number[] },
+    by: Algorithm = 'rr',
+    policy: Partial<Policy> = {},
+  ): void {
     const at = { 4: this.#slots, 6: this.#slots + ids[4].length }
     for (const id of [...ids[4], ...ids[6]]) this.map('slots').set(this.#slots++, id)
     this.map('services').set(service, {
@@ -240,7 +291,8 @@ export class Datapath {
       ring6: at[6],
       slots6: ids[6].length,
       algorithm: this.constant(`ALGORITHM_${by.toUpperCase()}`),
-      pad: new Uint8Array(3),
+      ...NO_POLICY,
+      ...policy,
     })
   }
 
@@ -248,14 +300,17 @@ export class Datapath {
     const id = ++this.#services
     const network = options.network ?? this.network
     const backends = new Map(
-      options.backends.map((one) => [one, this.addBackend(one, id, options.onLink ?? true)]),
+      options.backends.map((one, index) => [
+        one,
+        this.addBackend(one, id, options.onLink ?? true, options.weights?.[index]),
+      ]),
     )
     const ring = { 4: [] as number[], 6: [] as number[] }
     options.backends.forEach((address, index) => {
       const times = options.ring?.[index] ?? 1
       for (let i = 0; i < times; i++) ring[isV6(address) ? 6 : 4].push(backends.get(address) ?? 0)
     })
-    this.setRing(id, ring, options.algorithm)
+    this.setRing(id, ring, options.algorithm, options.policy)
     const anyPort = !options.ports?.length
     for (const vip of options.vips) {
       for (const port of options.ports ?? []) this.addPort(vip, port, id, network)
@@ -318,15 +373,43 @@ export class Datapath {
     return this.map(`flows${family}`) as unknown as BpfMap<Value, FlowRow>
   }
 
+  embryonic(family: 4 | 6): BpfMap<Value, FlowRow> {
+    return this.map(`embryonic${family}`) as unknown as BpfMap<Value, FlowRow>
+  }
+
+  /** From whichever table it is in. */
   flow(client: string, port: number, protocol: ProtocolName): FlowRow | undefined {
-    return this.flows(isV6(client) ? 6 : 4).get(this.flowKey(client, port, protocol))
+    const key = this.flowKey(client, port, protocol)
+    return this.#tableOf(client, key).get(key)
+  }
+
+  #tableOf(client: string, key: Value): BpfMap<Value, FlowRow> {
+    const family = isV6(client) ? 6 : 4
+    const flows = this.flows(family)
+    return flows.has(key) ? flows : this.embryonic(family)
+  }
+
+  /** Connections of a backend that have not ended. */
+  active(backend: number): number {
+    return Number(this.map('actives').get(backend))
+  }
+
+  /** Every reason for which flows have ended, by name without prefix. */
+  ends(): Record<string, number> {
+    const names = Object.keys(this.constants).filter((name) => /^END_(?!COUNT)/.test(name))
+    const all = names.map((name): [string, number] => [
+      name.slice('END_'.length),
+      this.#total('ends', name, 'PATH_TC'),
+    ])
+    return Object.fromEntries(all.filter(([, count]) => count > 0))
   }
 
   /** Makes a flow look as if its last packet had come that much earlier. */
   age(client: string, port: number, protocol: ProtocolName, jiffies: number): void {
     const row = this.flow(client, port, protocol)
     if (!row) throw new Error('there is no such flow')
-    this.flows(isV6(client) ? 6 : 4).set(this.flowKey(client, port, protocol), {
+    const key = this.flowKey(client, port, protocol)
+    this.#tableOf(client, key).set(key, {
       ...row,
       last_seen: (row.last_seen - jiffies) >>> 0,
     })

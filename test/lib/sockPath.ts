@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { BpfObject, type Link, netnsCookie } from 'libbpf-ts'
 import { family, toWords } from '../../src/model/address.js'
-import type { Algorithm, Family, Protocol } from '../../src/model/types.js'
+import { ALGORITHMS, type Algorithm, type Family, type Protocol } from '../../src/model/types.js'
 import type { Namespace } from './netns.js'
 
 const CGROUP = process.env['FAIRLEAD_CGROUP'] ?? '/sys/fs/cgroup/unified'
@@ -27,7 +27,6 @@ const HOOKS = {
 const SIZES = { flows4: 1024, flows6: 1024, overflows: 1024, slots: 4096, backends: 1024 }
 
 const PROTOCOLS: Readonly<Record<Protocol, number>> = { tcp: 6, udp: 17 }
-const ALGORITHMS: Readonly<Record<Algorithm, number>> = { rr: 0, wrr: 1, random: 2 }
 const RING_SIZE = 16
 
 export interface SockService {
@@ -101,6 +100,7 @@ export class SockPath {
       service,
       incarnation: ++this.incarnation,
       flags: 0,
+      weight: 1,
     })
   }
 
@@ -127,8 +127,13 @@ export class SockPath {
       slots4: four.length,
       ring6: base + RING_SIZE,
       slots6: six.length,
-      algorithm: ALGORITHMS[spec.algorithm ?? 'rr'],
-      pad: new Uint8Array(3),
+      algorithm: ALGORITHMS.indexOf(spec.algorithm ?? 'rr'),
+      flags: 0,
+      affinity_prefix4: 0,
+      affinity_prefix6: 0,
+      affinity_seconds: 0,
+      upper: 0,
+      lower: 0,
     })
   }
 

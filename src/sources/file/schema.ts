@@ -247,7 +247,7 @@ function limit(rows: string, max: number, fallback: number) {
 export const DEFAULT_LIMITS = {
   services: 16_384,
   backends: 65_536,
-  slots: 262_144,
+  slots: 1_048_576,
   vips: 32_768,
   ports: 65_536,
   flows: 262_144,

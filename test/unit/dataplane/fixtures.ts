@@ -2,9 +2,12 @@
 import type { Backend, Network, Service, State } from '../../../src/model/types.js'
 
 export const WORDS = {
-  algorithm: { rr: 0, wrr: 1, random: 2 },
+  algorithm: { rr: 0, wrr: 1, random: 2, lc: 3, wlc: 4, sh: 5, maglev: 6 },
   vip: { balanced: 1, anyPort: 2, backend: 4, node: 8 },
   onLink: 1,
+  closed: 2,
+  service: { sources: 1, listedOnly: 2 },
+  source: { allow: 1, deny: 2 },
 } as const
 
 export function network(name: string, extra: Partial<Network> = {}): Network {
