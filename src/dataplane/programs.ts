@@ -75,12 +75,12 @@ export function loadEdge(
   xdpAhead: boolean,
 ): BpfObject {
   const knobs = { ...atEdge(maps), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
-  return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings), ...knobs }, true)
+  return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings, maps), ...knobs }, true)
 }
 
 /** @throws BpfError with the verifier's log */
 export function loadXdp(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
-  return load(`${settings.objectDir}/xdp.bpf.o`, maps, { ...common(settings), ...atEdge(maps) })
+  return load(`${settings.objectDir}/xdp.bpf.o`, maps, { ...common(settings, maps), ...atEdge(maps) })
 }
 
 function atEdge({ constants }: PinnedMaps) {
