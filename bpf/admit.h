@@ -10,6 +10,7 @@
 #include "forward.h"
 #include "nat.h"
 #include "select.h"
+#include "via.h"
 #include "vip.h"
 
 /* The state of the row that a flow would be stored in. */
@@ -71,11 +72,13 @@ static __always_inline int carry_in(struct __sk_buff *skb, const struct packet *
 				    const struct flow *row, const struct backend *backend,
 				    __be16 sport, const bool v6)
 {
-	enum drop_reason reason;
+	enum drop_reason reason = DROP_NONE;
 	__u32 backend_id = row->backend;
 
-	reason = nat(skb, pkt, SIDE_DESTINATION, (const struct addr *)backend->addr, sport,
-		     row->backend_port, v6);
+	chosen_set(skb, backend_id);
+	if (!as_dialled(backend_id))
+		reason = nat(skb, pkt, SIDE_DESTINATION, (const struct addr *)backend->addr, sport,
+			     row->backend_port, v6);
 	if (reason != DROP_NONE)
 		return drop(reason);
 	count_traffic(skb, pkt, backend_id, DIR_IN);

@@ -14,6 +14,10 @@ const volatile __u32 network_id = 0;
 /* Whom this instance counts for: enum hook_path; 0 is PATH_TC. */
 const volatile __u32 packet_path = 0;
 
+/* At the edge: this node's addresses, where tunnels begin and end; 0: none of the family. */
+const volatile __be32 edge_addr4 = 0;
+const volatile __be32 edge_addr6[4] = {0};
+
 /* At the edge: an XDP program sees every packet first and notes what is ours. */
 const volatile __u8 xdp_ahead = 0;
 

@@ -11,8 +11,10 @@
 #define EDGE_MAGIC 0x666c6561
 
 enum edge_step {
-	EDGE_DECIDE = 1, /* to one of our addresses, without a flow that is known to XDP */
-	EDGE_ROUTE = 2,	 /* translated; routing and neighbours are left to do */
+	EDGE_DECIDE = 1,	/* to one of our addresses, and nothing was done to it */
+	EDGE_ROUTE = 2,		/* translated; routing and neighbours are left to do */
+	EDGE_REPLY = 3,		/* a reply that came in a tunnel: to be translated back */
+	EDGE_TOO_BIG = 0x10000, /* and an MTU: what its sender is to be told */
 };
 
 struct edge_note {

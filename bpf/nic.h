@@ -11,6 +11,7 @@
 #include "flow.h"
 #include "route.h"
 #include "select.h"
+#include "tunnel.h"
 
 /* note_of() - what XDP said of the packet: enum edge_step, or 0. */
 static __always_inline __u32 note_of(struct __sk_buff *skb)

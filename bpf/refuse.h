@@ -25,7 +25,7 @@ struct icmp_head {
 	__u8 type;
 	__u8 code;
 	__u16 check;
-	__be32 unused;
+	__be32 rest; /* the MTU where that is the error's point, else 0 */
 };
 
 /*
@@ -36,6 +36,7 @@ struct offender {
 	struct addr src;
 	struct addr dst;
 	__u32 l4_offset;
+	__u32 check_offset; /* of the TCP or UDP checksum */
 };
 
 static __always_inline int offender_read(struct __sk_buff *skb, struct offender *of,
@@ -44,6 +45,7 @@ static __always_inline int offender_read(struct __sk_buff *skb, struct offender 
 	__be32 pair[2];
 
 	of->l4_offset = l4_offset;
+	of->check_offset = l4_offset + UDP_CHECK_OFFSET;
 	if (v6)
 		return bpf_skb_load_bytes(skb, ETH_HLEN + 8, &of->src, 2 * sizeof(of->src));
 	if (bpf_skb_load_bytes(skb, ETH_HLEN + 12, pair, sizeof(pair)))
@@ -169,28 +171,28 @@ static __always_inline int sum_bytes(struct __sk_buff *skb, __u32 bytes, __u64 *
 static __always_inline int sum_quote(struct __sk_buff *skb, const struct offender *of,
 				     __u32 quote_bytes, __u64 *sum)
 {
-	__u32 check_offset = of->l4_offset + UDP_CHECK_OFFSET;
-	int partial = csum_left_to_device(skb, check_offset);
+	int partial = csum_left_to_device(skb, of->check_offset);
 	__u16 check;
 
 	if (partial < 0)
 		return -1;
 	if (!partial)
 		return sum_bytes(skb, quote_bytes, sum);
-	if (bpf_skb_load_bytes(skb, check_offset, &check, sizeof(check)))
+	if (bpf_skb_load_bytes(skb, of->check_offset, &check, sizeof(check)))
 		return -1;
 	*sum += (__u16)~check;
 	return sum_bytes(skb, of->l4_offset - ETH_HLEN, sum);
 }
 
 /*
- * make_unreachable() - wrap a datagram into the error that answers it.
+ * make_unreachable() - wrap a packet into the error that answers it.
+ * @mtu: what would have fitted, or 0: nobody listens on the port
  *
  * Room is made before the Ethernet header, whose old place becomes part of the new
  * headers: the quoted packet is not moved.
  */
 static __always_inline int make_unreachable(struct __sk_buff *skb, const struct offender *of,
-					    const bool v6)
+					    const __u32 mtu, const bool v6)
 {
 	const __u32 added = (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) + ICMP_BYTES;
 	__u32 quote = skb->len - ETH_HLEN;
@@ -201,6 +203,11 @@ static __always_inline int make_unreachable(struct __sk_buff *skb, const struct 
 	__u64 sum = 0;
 	struct ethhdr eth;
 
+	if (mtu) {
+		icmp.type = v6 ? ICMP6_TOO_BIG : ICMP4_UNREACHABLE;
+		icmp.code = v6 ? 0 : ICMP4_FRAGMENTATION_NEEDED;
+		icmp.rest = bpf_htonl(mtu);
+	}
 	if (quote > (v6 ? QUOTE6_BYTES : QUOTE4_BYTES))
 		quote = v6 ? QUOTE6_BYTES : QUOTE4_BYTES;
 	if (turn_ethernet(skb) || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
@@ -236,14 +243,42 @@ __noinline int make_unreachable4(struct __sk_buff *skb, __u32 l4_offset)
 {
 	struct offender of;
 
-	return offender_read(skb, &of, l4_offset, false) ? -1 : make_unreachable(skb, &of, false);
+	return offender_read(skb, &of, l4_offset, false) ? -1 : make_unreachable(skb, &of, 0, false);
 }
 
 __noinline int make_unreachable6(struct __sk_buff *skb, __u32 l4_offset)
 {
 	struct offender of;
 
-	return offender_read(skb, &of, l4_offset, true) ? -1 : make_unreachable(skb, &of, true);
+	return offender_read(skb, &of, l4_offset, true) ? -1 : make_unreachable(skb, &of, 0, true);
+}
+
+/*
+ * tell_too_big() - wrap a packet into the error that says what would have fitted.
+ *
+ * Returns 0 or a negative errno; then drop the packet.
+ */
+static __always_inline int tell_too_big(struct __sk_buff *skb, __u32 mtu, const bool v6)
+{
+	struct offender of;
+	struct packet pkt;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind != PACKET_FLOW || offender_read(skb, &of, pkt.l4_offset, v6))
+		return -1;
+	if (pkt.protocol == IPPROTO_TCP)
+		of.check_offset = pkt.l4_offset + TCP_CHECK_OFFSET;
+	return make_unreachable(skb, &of, mtu, v6);
+}
+
+__noinline int tell_too_big4(struct __sk_buff *skb, __u32 mtu)
+{
+	return tell_too_big(skb, mtu, false);
+}
+
+__noinline int tell_too_big6(struct __sk_buff *skb, __u32 mtu)
+{
+	return tell_too_big(skb, mtu, true);
 }
 
 /*

@@ -42,20 +42,25 @@ static __always_inline __u32 route_bytes(struct __sk_buff *skb, const struct pac
 	return skb->len - ETH_HLEN;
 }
 
-/*
- * route_find() - where the stack would forward a packet between these addresses.
- * @bytes: 0 to leave the MTU out of account
- * @fib:   interface and next hop; usable only when the result is true
- *
- * A neighbour that is not resolved is a way too: bpf_redirect_neigh() asks for it.
- */
-static __always_inline bool route_find(struct __sk_buff *skb, struct bpf_fib_lookup *fib,
-				       const struct addr *src, const struct addr *dst, __u32 bytes,
-				       const bool v6)
+/* A neighbour that is not resolved is a way too: bpf_redirect_neigh() asks for it. */
+static __always_inline bool is_way(long result)
 {
-	long result;
+	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
 
-	fib->ifindex = skb->ifindex;
+/*
+ * route_lookup() - where the stack would forward a packet between these addresses.
+ * @ctx:   of tc or XDP
+ * @bytes: 0 to leave the MTU out of account
+ * @fib:   interface and next hop; usable only when the result is_way()
+ *
+ * Returns what bpf_fib_lookup() does.
+ */
+static __always_inline long route_lookup(void *ctx, __u32 ifindex, struct bpf_fib_lookup *fib,
+					 const struct addr *src, const struct addr *dst,
+					 __u32 bytes, const bool v6)
+{
+	fib->ifindex = ifindex;
 	fib->tot_len = bytes > 0xffff ? 0xffff : bytes;
 	if (v6) {
 		fib->family = ADDRESS_FAMILY_6;
@@ -66,8 +71,14 @@ static __always_inline bool route_find(struct __sk_buff *skb, struct bpf_fib_loo
 		fib->ipv4_src = src->words[3];
 		fib->ipv4_dst = dst->words[3];
 	}
-	result = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
-	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH;
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+static __always_inline bool route_find(struct __sk_buff *skb, struct bpf_fib_lookup *fib,
+				       const struct addr *src, const struct addr *dst, __u32 bytes,
+				       const bool v6)
+{
+	return is_way(route_lookup(skb, skb->ifindex, fib, src, dst, bytes, v6));
 }
 
 static __always_inline int route_out(struct bpf_fib_lookup *fib)

@@ -235,6 +235,47 @@ int to_container(struct __sk_buff *skb)
 	return VERDICT_PASS;
 }
 
+__noinline int translate_reply4(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, false);
+}
+
+__noinline int translate_reply6(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, true);
+}
+
+/* answer_too_big() - the verdict on a packet that would not fit its tunnel. */
+static __always_inline int answer_too_big(struct __sk_buff *skb, __u32 mtu, const bool v6)
+{
+	count_drop(DROP_TOO_BIG, packet_path);
+	if (v6 ? tell_too_big6(skb, mtu) : tell_too_big4(skb, mtu))
+		return VERDICT_DROP;
+	return send_back(skb);
+}
+
+/* take_step() - do to a packet what XDP noted. */
+static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bool v6)
+{
+	int verdict = VERDICT_ROUTE;
+
+	chosen_set(skb, 0);
+	if (step >= EDGE_TOO_BIG)
+		return answer_too_big(skb, step - EDGE_TOO_BIG, v6);
+	if (step == EDGE_REPLY)
+		verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+	else if (step != EDGE_ROUTE)
+		verdict = v6 ? decide(skb, from_container6(skb), true)
+			     : decide(skb, from_container4(skb), false);
+	if (verdict == VERDICT_ROUTE && chosen_get(skb))
+		verdict = v6 ? send_away6(skb) : send_away4(skb);
+	if (step == EDGE_REPLY && verdict == VERDICT_PASS)
+		verdict = VERDICT_ROUTE;
+	if (verdict != VERDICT_ROUTE)
+		return verdict;
+	return v6 ? route6(skb) : route4(skb);
+}
+
 /*
  * from_edge() - ingress of a NIC: what the XDP program before it left to do.
  *
@@ -244,7 +285,6 @@ SEC("tc")
 int from_edge(struct __sk_buff *skb)
 {
 	__u32 step = note_of(skb);
-	int verdict;
 
 	if (skb->vlan_present)
 		return VERDICT_PASS;
@@ -253,30 +293,14 @@ int from_edge(struct __sk_buff *skb)
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (xdp_ahead && !step)
 			return VERDICT_PASS;
-		verdict = VERDICT_ROUTE;
-		if (step != EDGE_ROUTE)
-			verdict = decide(skb, from_container4(skb), false);
-		return verdict == VERDICT_ROUTE ? route4(skb) : verdict;
+		return take_step(skb, step, false);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (xdp_ahead && !step && !is_neighbour_message(skb))
 			return VERDICT_PASS;
-		verdict = VERDICT_ROUTE;
-		if (step != EDGE_ROUTE)
-			verdict = decide(skb, from_container6(skb), true);
-		return verdict == VERDICT_ROUTE ? route6(skb) : verdict;
+		return take_step(skb, step, true);
 	}
 	return VERDICT_PASS;
-}
-
-__noinline int translate_reply4(struct __sk_buff *skb)
-{
-	return to_container_ip(skb, false);
-}
-
-__noinline int translate_reply6(struct __sk_buff *skb)
-{
-	return to_container_ip(skb, true);
 }
 
 /* to_edge() - egress of a NIC: replies that came there through the stack. */
@@ -298,6 +322,11 @@ static __always_inline int leave(struct __sk_buff *skb, const bool v6)
 	struct bpf_fib_lookup fib = {};
 	int verdict;
 
+	verdict = v6 ? send_home6(skb) : send_home4(skb);
+	if (verdict == VERDICT_TOO_BIG)
+		return answer_too_big(skb, chosen_get(skb), v6);
+	if (verdict != VERDICT_PASS)
+		return verdict;
 	if (!find_way_out(skb, &fib, v6))
 		return VERDICT_PASS;
 	verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);

@@ -13,41 +13,25 @@
 #include "vip.h"
 #include "xdpnat.h"
 #include "xdpparse.h"
+#include "xdptunnel.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-/* note() - pass the packet on with a word for the tc program behind. */
-static __always_inline int note(struct xdp_md *ctx, __u32 step)
-{
-	struct edge_note *note;
-
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
-		goto refused;
-	note = (void *)(long)ctx->data_meta;
-	if ((void *)(note + 1) > (void *)(long)ctx->data)
-		goto refused;
-	note->magic = EDGE_MAGIC;
-	note->step = step;
-	return XDP_PASS;
-refused:
-	count_drop(DROP_REWRITE, PATH_XDP);
-	return XDP_DROP;
-}
 
 static __always_inline int carry(struct xdp_md *ctx, const struct packet *pkt,
 				 const struct flow *row, const struct backend *backend,
 				 const bool v6)
 {
-	__u64 bytes = ctx->data_end - ctx->data - ETH_HLEN;
+	__u64 bytes = xdp_bytes(ctx);
 	__u32 backend_id = row->backend;
+	struct via *via = via_of(backend_id);
 	enum drop_reason reason;
 
+	if (via)
+		return send_beyond(ctx, pkt, row, backend, via, v6);
 	reason = xdp_nat(ctx, pkt, (const struct addr *)backend->addr, pkt->sport,
 			 row->backend_port, v6);
-	if (reason != DROP_NONE) {
-		count_drop(reason, PATH_XDP);
-		return XDP_DROP;
-	}
+	if (reason != DROP_NONE)
+		return xdp_drop(reason);
 	count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
 	return note(ctx, EDGE_ROUTE);
 }
@@ -88,6 +72,8 @@ static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 		return XDP_PASS;
 	if (pkt.kind == PACKET_FLOW && carry_known(ctx, &pkt, &verdict, v6))
 		return verdict;
+	if (pkt.kind == PACKET_OTHER && is_tunnel(&pkt, v6))
+		return v6 ? leave_tunnel6(ctx) : leave_tunnel4(ctx);
 	return vip_lookup(network_id, &pkt.dst, v6) ? note(ctx, EDGE_DECIDE) : XDP_PASS;
 }
 

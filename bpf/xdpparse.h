@@ -15,6 +15,20 @@
 #include "parse.h"
 
 /*
+ * xdp_bytes() - length of the packet from its IP header on.
+ *
+ * The difference is taken at once: clang would spill half a pointer, which no verifier takes.
+ */
+static __always_inline __u32 xdp_bytes(struct xdp_md *ctx)
+{
+	__u64 bytes = (long)ctx->data_end;
+
+	bytes -= (long)ctx->data;
+	asm volatile("" : "+r"(bytes));
+	return bytes - ETH_HLEN;
+}
+
+/*
  * xdp_l4() - the TCP or UDP header, wholly inside the frame.
  *
  * Both have their ports first. Returns NULL when the frame ends before.

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Tunnels in tc: the packet that begins a flow to a backend beyond this node, and the
+ * replies of a backend here to the node by which its client came in.
+ */
+#ifndef FAIRLEAD_TUNNEL_H
+#define FAIRLEAD_TUNNEL_H
+
+#include "count.h"
+#include "encap.h"
+#include "route.h"
+#include "via.h"
+
+/* answer_too_big() decides; the MTU is in chosen_get(). */
+#define VERDICT_TOO_BIG 0x105
+
+static __always_inline int encapsulate(struct __sk_buff *skb, const struct addr *to, const bool v6)
+{
+	__u32 bytes = skb->len - ETH_HLEN;
+	struct addr own;
+
+	if (!own_address(&own, v6))
+		return -1;
+	if (v6) {
+		struct ipv6hdr ip;
+
+		outer_ip6(&ip, &own, to, bytes);
+		if (bpf_skb_adjust_room(skb, sizeof(ip), BPF_ADJ_ROOM_MAC,
+					BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+			return -1;
+		return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+	}
+	struct iphdr ip;
+
+	outer_ip4(&ip, &own, to, bytes);
+	if (bpf_skb_adjust_room(skb, sizeof(ip), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
+		return -1;
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+}
+
+static __always_inline int tunnel_drop(enum drop_reason reason)
+{
+	count_drop(reason, packet_path);
+	return VERDICT_DROP;
+}
+
+/*
+ * send_away() - the verdict on a packet for a backend that is not simply routed to, or
+ * VERDICT_ROUTE: its destination says where it goes.
+ *
+ * Only the first packets of a flow come here, and one that is too big is not answered:
+ * it has been translated. XDP answers the next.
+ */
+static __always_inline int send_away(struct __sk_buff *skb, const bool v6)
+{
+	__u32 backend_id = chosen_get(skb);
+	struct bpf_fib_lookup fib = {};
+	struct backend *backend;
+	struct via *via;
+	struct addr own;
+	__u32 bytes = skb->len - ETH_HLEN;
+
+	via = via_of(backend_id);
+	if (!via)
+		return VERDICT_ROUTE;
+	if (skb->gso_size)
+		bytes = 0;
+	if (via->kind != VIA_DSR_MAC) {
+		if (encapsulate(skb, (const struct addr *)via->addr, v6))
+			return tunnel_drop(DROP_REWRITE);
+		return VERDICT_ROUTE;
+	}
+	backend = bpf_map_lookup_elem(&backends, &backend_id);
+	own_address(&own, v6);
+	if (!backend || !route_find(skb, &fib, &own, (const struct addr *)backend->addr, bytes, v6))
+		return tunnel_drop(DROP_NO_ROUTE);
+	if (ttl_decrement(skb, v6))
+		return tunnel_drop(DROP_REWRITE);
+	return route_out(&fib);
+}
+
+__noinline int send_away4(struct __sk_buff *skb)
+{
+	return send_away(skb, false);
+}
+
+__noinline int send_away6(struct __sk_buff *skb)
+{
+	return send_away(skb, true);
+}
+
+/*
+ * send_home() - the verdict on a reply to a client that came in by another node;
+ * VERDICT_PASS when it is none, VERDICT_TOO_BIG when it does not fit the tunnel.
+ */
+static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
+{
+	const __u32 overhead = v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES;
+	struct bpf_fib_lookup fib = {};
+	struct entry_key key;
+	struct entry *entry;
+	struct packet pkt;
+	struct addr node;
+	struct addr own;
+	long result;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind != PACKET_FLOW)
+		return VERDICT_PASS;
+	entry_key_set(&key, &pkt.dst, pkt.dport, &pkt.src, pkt.sport, pkt.protocol);
+	entry = bpf_map_lookup_elem(&entries, &key);
+	if (!entry)
+		return VERDICT_PASS;
+	addr_copy(node.words, entry->node);
+	if (!own_address(&own, v6))
+		return tunnel_drop(DROP_NO_ROUTE);
+	/* A packet of several segments: their size is reduced by what the header takes. */
+	result = route_lookup(skb, skb->ifindex, &fib, &own, &node,
+			      skb->gso_size ? 0 : skb->len - ETH_HLEN + overhead, v6);
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		chosen_set(skb, fib.mtu_result - overhead);
+		return VERDICT_TOO_BIG;
+	}
+	if (!is_way(result))
+		return tunnel_drop(DROP_NO_ROUTE);
+	if (encapsulate(skb, &node, v6))
+		return tunnel_drop(DROP_REWRITE);
+	return route_out(&fib);
+}
+
+__noinline int send_home4(struct __sk_buff *skb)
+{
+	return send_home(skb, false);
+}
+
+__noinline int send_home6(struct __sk_buff *skb)
+{
+	return send_home(skb, true);
+}
+
+#endif
