@@ -1,6 +1,7 @@
 /**
  * A backend for load.ts: answers every line on TCP port 7 and every datagram on UDP port 7 with its id
- * and what it was sent. `get N` is answered with N bytes, 64 KiB every 20 ms. usage: echo.js ID
+ * and what it was sent. `get N` is answered with N bytes, 64 KiB every 20 ms. On every line of stdin
+ * it prints how many connections it has. usage: echo.js ID
  */
 import { createSocket } from 'node:dgram'
 import { createServer, type Socket } from 'node:net'
@@ -32,5 +33,8 @@ const server = createServer({ allowHalfOpen: false, noDelay: true }, (socket) =>
 const datagrams = createSocket('udp6')
 datagrams.on('message', (text, from) => {
   datagrams.send(`${id} ${text.toString()}`, from.port, from.address)
+})
+createInterface({ input: process.stdin }).on('line', () => {
+  server.getConnections((_, count) => console.log(`connections ${count}`))
 })
 datagrams.bind(7, () => server.listen({ port: 7, host: '::' }, () => console.log('ready')))

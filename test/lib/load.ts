@@ -1,9 +1,9 @@
 /**
  * Continuous load on VIPs that echo.js serves. For each HOST of the arguments: a new TCP connection
  * and a new UDP socket over and over, each asking once; and one TCP connection that is kept and asks
- * all the time, always of the same backend. With `--transfer BYTES` there are also downloads, one
- * after the other. On every line of stdin it prints a Tally of what happened since the last one.
- * usage: load.js [--pause MS] [--transfer BYTES] HOST...
+ * all the time, always of the same backend. With `--transfer BYTES` there are, instead of that one,
+ * downloads of so many bytes, four at a time. On every line of stdin it prints a Tally of what
+ * happened since the last one. usage: load.js [--pause MS] [--transfer BYTES] HOST...
  */
 import { createSocket } from 'node:dgram'
 import { connect } from 'node:net'
@@ -27,6 +27,7 @@ export interface Tally {
 const PORT = 7
 /** Longer than a SYN that is sent again twice; what comes later than this has failed. */
 const TIMEOUT_MS = 8_000
+const TRANSFERS = 4
 
 const { values, positionals: hosts } = parseArgs({
   allowPositionals: true,
@@ -163,8 +164,10 @@ createInterface({ input: process.stdin }).on('line', () => {
 for (const host of hosts) {
   void forever(`tcp ${host}`, () => askTcp(host))
   void forever(`udp ${host}`, () => askUdp(host))
-  void forever(`kept ${host}`, () => keep(host))
   const bytes = Number(values.transfer ?? 0)
-  if (bytes > 0) void forever(`transfer ${host}`, () => transfer(host, bytes))
+  if (bytes === 0) void forever(`kept ${host}`, () => keep(host))
+  else
+    for (let i = 0; i < TRANSFERS; i++)
+      void forever(`transfer ${host}`, () => transfer(host, bytes))
 }
 console.log('loading')

@@ -1,5 +1,7 @@
 /** Load on VIPs over both paths: one client whose packets are balanced, one whose sockets are. */
+import { request } from 'node:http'
 import { join } from 'node:path'
+import type { Definition, Revision } from './agent.js'
 import type { Tally } from './load.js'
 import { type Daemon, type Namespace, until } from './netns.js'
 import { Stage, VIP4, VIP6, type Teardown } from './stage.js'
@@ -36,6 +38,43 @@ export class Load {
   }
 }
 
+/** A backend that can say whether it is still in use. */
+export class EchoServer {
+  constructor(
+    readonly space: Namespace,
+    private readonly daemon: Daemon,
+  ) {}
+
+  async connections(): Promise<number> {
+    const at = this.daemon.stdout.length
+    this.daemon.child.stdin?.write('\n')
+    const match = await until(
+      'the backend',
+      () => /connections (\d+)\n/.exec(this.daemon.stdout.slice(at)) ?? undefined,
+    )
+    return Number(match[1])
+  }
+
+  async stop(): Promise<void> {
+    await this.daemon.stop('SIGKILL')
+  }
+}
+
+/** What the API tells; asking by the command would take half a second to start. */
+export function agentStatus(socketPath: string): Promise<{ readonly revision: Revision }> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path: '/v1/status', timeout: 2_000 }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (part: string) => (text += part))
+      response.on('error', reject).on('end', () => {
+        resolve(JSON.parse(text) as { readonly revision: Revision })
+      })
+    })
+    sent.on('timeout', () => sent.destroy(new Error('timed out'))).on('error', reject)
+    sent.end()
+  })
+}
+
 export class LoadScene {
   readonly loads: Load[] = []
 
@@ -53,14 +92,15 @@ export class LoadScene {
     return scene
   }
 
-  async addBackend(at: number): Promise<Namespace> {
+  async addBackend(at: number): Promise<EchoServer> {
     const space = await this.stage.lab.container(this.stage.node, `b${at}`, {
       addresses: this.addresses(at).map((address, i) => `${address}/${i === 0 ? 24 : 64}`),
       bridge: 'br0',
     })
     const program = join(import.meta.dirname, 'echo.js')
-    await space.spawn(process.execPath, [program, `backend-${at}`]).printed(/ready/)
-    return space
+    const daemon = space.spawn(process.execPath, [program, `backend-${at}`])
+    await daemon.printed(/ready/)
+    return new EchoServer(space, daemon)
   }
 
   addresses(at: number): [string, string] {
@@ -80,9 +120,28 @@ export class LoadScene {
     return { name: 'web', network: 'net1', vip: [VIP4, VIP6], ports, backends, ...extra }
   }
 
-  definition(backends: readonly number[], extra: object = {}) {
-    const rows = backends.map((at) => ({ address: this.addresses(at) }))
+  definition(
+    backends: readonly number[],
+    extra: object = {},
+    draining: readonly number[] = [],
+  ): Definition {
+    const row = (at: number, state: string) => ({ address: this.addresses(at), state })
+    const rows = [
+      ...backends.map((at) => row(at, 'active')),
+      ...draining.map((at) => row(at, 'draining')),
+    ]
     return { networks: [this.network()], services: [this.service(rows)], ...extra }
+  }
+
+  /** Writes the file and waits until the kernel has it. */
+  async apply(definition: Definition): Promise<void> {
+    const { socket } = this.stage.agent
+    const before = (await agentStatus(socket)).revision
+    this.stage.agent.write(definition)
+    await until('the new state', async () => {
+      const { desired, answering } = (await agentStatus(socket)).revision
+      return desired > before.desired && answering === desired
+    })
   }
 
   async startLoads(...args: string[]): Promise<void> {

@@ -1,8 +1,7 @@
 /** An agent that is killed, over and over: nothing of it is seen on the wire. */
-import { request } from 'node:http'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
-import { LoadScene } from '../lib/loadScene.js'
+import { agentStatus, LoadScene } from '../lib/loadScene.js'
 import { sleep, until } from '../lib/netns.js'
 
 const KILLS_READY = 32
@@ -23,30 +22,13 @@ function random(seed: number): () => number {
   }
 }
 
-interface Status {
-  readonly revision: { readonly desired: number; readonly answering: number }
-}
-
-/** Of the API by itself: the command would take half a second to start. */
-function status(socketPath: string): Promise<Status> {
-  return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, path: '/v1/status', timeout: 2_000 }, (response) => {
-      let text = ''
-      response.setEncoding('utf8').on('data', (part: string) => (text += part))
-      response.on('end', () => resolve(JSON.parse(text) as Status)).on('error', reject)
-    })
-    sent.on('timeout', () => sent.destroy(new Error('timed out'))).on('error', reject)
-    sent.end()
-  })
-}
-
 t.test('42 killed agents, and no request fails', async (t) => {
   const scene = await LoadScene.build(t, 3)
   const { agent } = scene.stage
   agent.write(scene.definition([0, 1, 2]))
   const ready = async (): Promise<void> => {
     await until('the agent', async () => {
-      const { revision } = await status(agent.socket)
+      const { revision } = await agentStatus(agent.socket)
       return revision.desired > 0 && revision.desired === revision.answering
     })
   }
