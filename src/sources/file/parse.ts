@@ -6,6 +6,7 @@ import { canonicalAddress, Cidr, family, formatListen, parseListen } from '../..
 import { findConflicts, poolFamilies } from '../../model/merge.js'
 import { serviceKey } from '../../model/types.js'
 import type { Backend, Family, Network, Port, ServiceSpec } from '../../model/types.js'
+import { choiceOf } from './choice.js'
 import { YamlFile, type FieldPath, type Mistake } from './document.js'
 import { durationMs, expectation, shown } from './fields.js'
 import { healthOf } from './health.js'
@@ -197,18 +198,27 @@ function commonPart(
   if (ttlMs % 1000 !== 0) complain(['ttl'], expectation('whole seconds', entry.ttl))
   const ports = portsOf(entry.ports, 'ports', complain)
   const publish = portsOf(entry.publish, 'publish', complain)
+  if (entry.return?.startsWith('dsr')) dsrFits(ports, publish, complain)
   const health = entry.health && healthOf(entry.health, ports, complain)
   return {
     name: entry.name.toLowerCase(),
     mode: entry.mode ?? 'vip',
     ports,
     ...(publish.length > 0 && { publish }),
-    algorithm: entry.algorithm ?? 'rr',
+    ...(entry.return !== undefined && { return: entry.return }),
+    ...choiceOf(entry, complain),
     ttlSeconds: Math.floor(ttlMs / 1000),
     aliases: [...new Set((entry.aliases ?? []).map((alias) => alias.toLowerCase()))],
     backends: backendsOf(entry, complain),
     ...(health === undefined ? {} : { health }),
   }
+}
+
+/** Who answers by himself has to be what the client dialled. */
+function dsrFits(ports: readonly Port[], publish: readonly Port[], complain: Complain): void {
+  const moved = ports.findIndex(({ port, targetPort }) => port !== targetPort)
+  if (moved >= 0) complain(['ports', moved], 'changes the port, which DSR cannot')
+  if (publish.length > 0) complain(['publish'], 'cannot stand with DSR')
 }
 
 function portsOf(
@@ -255,15 +265,24 @@ function backendsOf(entry: ServiceEntry, complain: Complain): Backend[] {
     if (one === undefined || (two !== undefined && family(one) === family(two))) {
       complain(['backends', i, 'address'], 'must be one address, or one per family')
     }
-    const { weight = 1, state = 'active', slot, hostname } = { ...given }
+    const { weight = 1, state = 'active', slot, hostname, node, priority } = { ...given }
     return addresses.map((address) => ({
       address,
       weight,
       state,
+      ...viaIn(nodes, address),
       ...(slot === undefined ? {} : { slot: slot.toLowerCase() }),
       ...(hostname === undefined ? {} : { hostname: hostname.toLowerCase() }),
+      ...(node === undefined ? {} : { node: node.toLowerCase() }),
+      ...(priority === undefined ? {} : { priority }),
     }))
   })
+}
+
+/** The node's address of the same family as the backend's. */
+function viaIn(nodes: readonly string[], address: string): { via?: string } {
+  const via = nodes.find((node) => family(node) === family(address))
+  return via === undefined ? {} : { via }
 }
 
 /** Undefined: automatic. */

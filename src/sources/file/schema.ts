@@ -3,6 +3,7 @@
  * editors is made. What holds across fields and items is checked in parse.ts.
  */
 import { z } from 'zod'
+import { ALGORITHMS } from '../../model/types.js'
 import {
   absolutePath,
   address,
@@ -147,6 +148,13 @@ const backendSchema = z
       ).optional(),
       slot: label('slot.service resolves to this backend').optional(),
       hostname: dottedName('Name that PTR gives').optional(),
+      via: oneOrMore(address('Address'), 2, "Address of its node's agent, one per family").optional(),
+      node: label('Name of the node it is on, for locality').optional(),
+      priority: integer(
+        0,
+        65535,
+        'Only the least number of which a backend is usable takes connections; default 0',
+      ).optional(),
     }),
   ])
   .meta({ description: 'A backend of the service' })
@@ -210,6 +218,41 @@ const healthSchema = fields(
   'How backends are checked; absent: they are not',
 )
 
+const MAX_AFFINITY_MS = 30 * 86_400_000
+
+const affinitySchema = fields(
+  {
+    timeout: duration(1000, MAX_AFFINITY_MS, "Since the client's last new connection"),
+    prefix4: integer(
+      1,
+      32,
+      'Leading bits of an IPv4 address that make a client; default 32',
+    ).optional(),
+    prefix6: integer(1, 128, 'The same for IPv6; default 128').optional(),
+  },
+  'A client keeps its backend',
+)
+
+const thresholdsSchema = fields(
+  {
+    upper: integer(1, 4_294_967_295, 'Connections at which a backend takes no more'),
+    lower: integer(
+      1,
+      4_294_967_295,
+      'It takes them again when it has fewer than this; default: three quarters of upper',
+    ).optional(),
+  },
+  'How many connections one backend may have',
+)
+
+const sourceRangesSchema = fields(
+  {
+    allow: list(cidr('Range'), 1024, 'If there are any, nobody else may').optional(),
+    deny: list(cidr('Range'), 1024, 'These may not').optional(),
+  },
+  'Which clients may connect; of all ranges that have an address the longest prefix decides',
+)
+
 export const serviceSchema = fields(
   {
     name: label('Name of the service'),
@@ -230,7 +273,19 @@ export const serviceSchema = fields(
       256,
       "Ports of the node's addresses that lead to the backends",
     ).optional(),
-    algorithm: choice(['rr', 'wrr', 'random'], 'How connections are spread; default rr').optional(),
+    algorithm: choice(ALGORITHMS, 'How connections are spread; default rr').optional(),
+    tableSize: integer(
+      3,
+      1_048_573,
+      'Slots of the table of maglev (default 65537) or sh (default 4093); prime',
+    ).optional(),
+    locality: choice(
+      ['any', 'prefer-local'],
+      'prefer-local: backends of this node, while there are usable ones; default any',
+    ).optional(),
+    affinity: affinitySchema.optional(),
+    thresholds: thresholdsSchema.optional(),
+    sourceRanges: sourceRangesSchema.optional(),
     ttl: duration(0, MAX_TTL_MS, 'Time that resolvers may keep answers; default 5s').optional(),
     aliases: list(label('Alias'), 64, 'Further names of the service').optional(),
     backends: list(backendSchema, MAX_BACKENDS_OF_ONE, 'May be empty: refused at once').optional(),
@@ -301,6 +356,11 @@ export const agentSchema = fields(
           address('Address of this node'),
           64,
           "Where ports are published; default: the interfaces' addresses",
+        ).optional(),
+        peers: list(
+          address('Address of another node'),
+          1024,
+          'Agents of other nodes whose tunnelled packets are taken; default none',
         ).optional(),
       },
       'Traffic from outside; absent: there is none',
