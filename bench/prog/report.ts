@@ -82,7 +82,9 @@ export function table(results: Results): string {
 
 function version(command: string, ...args: string[]): string {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', timeout: 5000 }).split('\n')[0] ?? ''
+    const stdio = ['ignore', 'pipe', 'ignore'] as const
+    const said = execFileSync(command, args, { encoding: 'utf8', timeout: 5000, stdio: [...stdio] })
+    return said.split('\n')[0] ?? ''
   } catch {
     return 'unknown'
   }
