@@ -41,12 +41,31 @@ function summary(service: ServiceView): string {
     ['name', `${service.network}/${service.name}`],
     ['mode', service.mode],
     ['algorithm', service.algorithm],
+    ...choiceRows(service),
     ['VIPs', list(service.vips)],
     ['ports', anyPort ? 'any' : list(ports)],
     ['aliases', list(service.aliases)],
     ['TTL', `${service.ttlSeconds} s`],
     ...healthRows(service),
   ])
+}
+
+/** What was asked for beside the algorithm. */
+function choiceRows(service: ServiceView): (readonly [string, Cell])[] {
+  const { tableSize, locality, affinity, thresholds, sourceRanges } = service
+  const rows: (readonly [string, Cell])[] = []
+  if (tableSize !== undefined) rows.push(['table size', tableSize])
+  if (locality !== undefined) rows.push(['locality', locality])
+  if (affinity !== undefined) {
+    const { timeoutSeconds, prefix4, prefix6 } = affinity
+    rows.push(['affinity', `${timeoutSeconds} s, by /${prefix4} and /${prefix6}`])
+  }
+  if (thresholds !== undefined)
+    rows.push(['thresholds', `upper ${thresholds.upper}, lower ${thresholds.lower}`])
+  if (sourceRanges !== undefined) {
+    rows.push(['allowed', list(sourceRanges.allow)], ['denied', list(sourceRanges.deny)])
+  }
+  return rows
 }
 
 function healthRows({ health }: ServiceView): (readonly [string, Cell])[] {
