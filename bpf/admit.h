@@ -28,6 +28,7 @@ struct admission {
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
+	bool embryonic;	 /* the table that the row is in, or is to be in */
 };
 
 static __always_inline int drop(enum drop_reason reason)
@@ -90,8 +91,7 @@ static __always_inline enum place_state place_of(const struct flow *row, __u8 pr
 {
 	if (!row)
 		return PLACE_VACANT;
-	if (flow_expired(row, protocol, now) || (row->flags & FLOW_RESET) ||
-	    (row->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH)
+	if (flow_expired(row, protocol, now) || flow_is_closed(row))
 		return PLACE_OURS;
 	if (!(row->flags & FLOW_DIRECT) &&
 	    !backend_alive(row->backend, row->service, row->incarnation))
@@ -99,15 +99,29 @@ static __always_inline enum place_state place_of(const struct flow *row, __u8 pr
 	return PLACE_TAKEN;
 }
 
-/* store() - put the flow's row where it may be; @adm->key tells where it went. */
+/* give_up() - account for the end of a row that another flow, or a new life, replaces. */
+static __always_inline void give_up(struct flow *row, __u8 protocol, __u32 now)
+{
+	if (flow_expired(row, protocol, now))
+		flow_end(row, END_IDLE);
+	else
+		flow_end(row, row->flags & FLOW_FIN_BOTH ? END_FIN : END_GONE);
+}
+
+/*
+ * store() - put the flow's row where it may be; @adm->key tells where it went.
+ *
+ * In place of another it stays in that one's table, which grows by nothing.
+ */
 static __always_inline enum drop_reason store(struct admission *adm, const struct flow *row,
 					      const bool v6)
 {
+	__u64 mode = adm->place == PLACE_VACANT ? BPF_NOEXIST : BPF_ANY;
 	long error;
 
 	if (adm->place != PLACE_TAKEN) {
-		error = flow_update(&adm->key, row,
-				    adm->place == PLACE_VACANT ? BPF_NOEXIST : BPF_ANY, v6);
+		error = adm->embryonic ? embryonic_update(&adm->key, row, mode, v6)
+				       : flow_update(&adm->key, row, mode, v6);
 		if (!error)
 			return DROP_NONE;
 		/* Another CPU may have stored a flow of this port just now. */
@@ -243,6 +257,7 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
 	if (!backend)
 		return carry_direct(skb, adm, v6);
 	count_connection(row.backend, packet_path);
+	count_active(row.backend, true, PATH_TC);
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);
 	return carry_in(skb, pkt, &row, backend, flow_key_port(&adm->key, v6), v6);
@@ -269,28 +284,33 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 		return VERDICT_PASS;
 	flow_key_set(&adm.key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	overflow_key_of(&adm.from, pkt);
-	row = flow_lookup(&adm.key, v6);
+	row = flow_find(&adm.key, &adm.embryonic, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;
-		row = flow_via_overflow(pkt, &adm.from, &adm.key, v6);
+		row = flow_via_overflow(pkt, &adm.from, &adm.key, &adm.embryonic, v6);
 	}
 	adm.place = PLACE_OURS;
 	if (!row) {
 		adm.place = place_of(occupant, pkt->protocol, adm.now);
+		if (occupant && adm.place == PLACE_OURS)
+			give_up(occupant, pkt->protocol, adm.now);
 	} else if (!flow_expired(row, pkt->protocol, adm.now) && !flow_reopened(row, pkt)) {
-		if (row->flags & FLOW_DIRECT) {
-			flow_touch(row, flow_flags_in(pkt), adm.now);
-			return carry_direct(skb, &adm, v6);
-		}
 		backend = backend_alive(row->backend, row->service, row->incarnation);
-		if (backend) {
+		if (backend || (row->flags & FLOW_DIRECT)) {
+			if (adm.embryonic && !starts_tcp(pkt))
+				row = flow_promote(&adm.key, row, v6);
 			flow_touch(row, flow_flags_in(pkt), adm.now);
+			if (!backend)
+				return carry_direct(skb, &adm, v6);
 			return carry_in(skb, pkt, row, backend, flow_key_port(&adm.key, v6), v6);
 		}
+		flow_end(row, END_GONE);
 		if (!starts_flow(pkt))
 			return drop_or_refuse(DROP_BACKEND_GONE);
 		adm.reselects = 1;
+	} else {
+		give_up(row, pkt->protocol, adm.now);
 	}
 	return start(skb, &adm, vip, occupant, v6);
 }

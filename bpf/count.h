@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Counting: the only writers of the counters, drops and events maps.
+ * Counting: the only writers of the counters, drops, events and ends maps, and beside
+ * the sweep, which puts them right, of the active connections.
  *
  * Per-CPU rows need no lock where a program runs with bottom halves off (tc, XDP).
  * Socket hooks run in the task's own context and can be preempted by another that
@@ -8,6 +9,8 @@
  */
 #ifndef FAIRLEAD_COUNT_H
 #define FAIRLEAD_COUNT_H
+
+#include <stdbool.h>
 
 #include "maps.h"
 
@@ -54,6 +57,43 @@ static __always_inline void count_connection(__u32 backend_id, const enum hook_p
 
 	if (row)
 		count_add(&row->connections, 1, path);
+}
+
+static __always_inline void count_end(enum flow_end reason, const enum hook_path path)
+{
+	__u32 index = (__u32)reason * PATH_COUNT + path;
+	__u64 *row = bpf_map_lookup_elem(&ends, &index);
+
+	if (row)
+		count_add(row, 1, path);
+}
+
+/*
+ * count_down() - one less, but never below 0.
+ *
+ * A gauge can be behind: it is put right by a recount that may miss what ends meanwhile.
+ */
+static __always_inline void count_down(__u64 *gauge)
+{
+	if (!*gauge)
+		return;
+	if (!__sync_fetch_and_add(gauge, -1))
+		__sync_fetch_and_add(gauge, 1);
+}
+
+static __always_inline void count_active(__u32 backend_id, bool begins, const enum hook_path path)
+{
+	__u64 *all = bpf_map_lookup_elem(&actives, &backend_id);
+	__u64 *own = path == PATH_SOCK ? bpf_map_lookup_elem(&sock_actives, &backend_id) : NULL;
+
+	if (all && begins)
+		__sync_fetch_and_add(all, 1);
+	else if (all)
+		count_down(all);
+	if (own && begins)
+		__sync_fetch_and_add(own, 1);
+	else if (own)
+		count_down(own);
 }
 
 /* The direction of traffic: IN is client to service. */

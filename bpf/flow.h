@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flow table: keys, life and storing of rows. The only writer of flows4, flows6
- * and overflows. Chooses no backend and changes no packet.
+ * The flow table: keys, life and storing of rows. The only writer, beside the sweep, of
+ * flows4, flows6, embryonic4, embryonic6 and overflows. Chooses no backend and changes
+ * no packet.
+ *
+ * A row begins in the embryonic table and moves with the client's second packet, if
+ * that is not a repeated SYN. A key is in one of both.
  */
 #ifndef FAIRLEAD_FLOW_H
 #define FAIRLEAD_FLOW_H
 
+#include "backend.h"
 #include "config.h"
 #include "count.h"
 #include "maps.h"
@@ -66,12 +71,55 @@ static __always_inline long flow_update(const union flow_key *key, const struct 
 		  : bpf_map_update_elem(&flows4, &key->v4, row, mode);
 }
 
-static __always_inline void flow_delete(const union flow_key *key, const bool v6)
+static __always_inline struct flow *embryonic_lookup(const union flow_key *key, const bool v6)
+{
+	return v6 ? bpf_map_lookup_elem(&embryonic6, &key->v6)
+		  : bpf_map_lookup_elem(&embryonic4, &key->v4);
+}
+
+static __always_inline long embryonic_update(const union flow_key *key, const struct flow *row,
+					     __u64 mode, const bool v6)
+{
+	return v6 ? bpf_map_update_elem(&embryonic6, &key->v6, row, mode)
+		  : bpf_map_update_elem(&embryonic4, &key->v4, row, mode);
+}
+
+static __always_inline void embryonic_delete(const union flow_key *key, const bool v6)
 {
 	if (v6)
-		bpf_map_delete_elem(&flows6, &key->v6);
+		bpf_map_delete_elem(&embryonic6, &key->v6);
 	else
-		bpf_map_delete_elem(&flows4, &key->v4);
+		bpf_map_delete_elem(&embryonic4, &key->v4);
+}
+
+/* flow_find() - the row of a key in either table. @embryonic: in which; if there is one */
+static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
+					      const bool v6)
+{
+	struct flow *row = flow_lookup(key, v6);
+
+	*embryonic = !row;
+	return row ? row : embryonic_lookup(key, v6);
+}
+
+/*
+ * flow_promote() - move a row to the table of those that are no longer embryonic.
+ *
+ * Returns where it is then; where it was, if it could not be moved. The old place is
+ * another flow's at once, so nothing may be read from it afterwards.
+ */
+static __always_inline struct flow *flow_promote(const union flow_key *key, struct flow *row,
+						 const bool v6)
+{
+	struct flow *moved;
+
+	if (flow_update(key, row, BPF_NOEXIST, v6))
+		return row;
+	moved = flow_lookup(key, v6);
+	if (!moved)
+		return row;
+	embryonic_delete(key, v6);
+	return moved;
 }
 
 static __always_inline __u32 now_jiffies(void)
@@ -91,17 +139,45 @@ static __always_inline bool flow_of(const struct flow *row, const struct packet 
 	       addr_equal(row->vip, pkt->dst.words, v6);
 }
 
-static __always_inline bool flow_expired(const struct flow *row, __u8 protocol, __u32 now)
+static __always_inline bool flow_is_closed(const struct flow *row)
 {
-	__u32 idle = now - row->last_seen;
+	return (row->flags & FLOW_RESET) || (row->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH;
+}
+
+/* flow_timeout() - how long the flow may be idle in the state that it is in. */
+static __always_inline __u32 flow_timeout(const struct flow *row, __u8 protocol)
+{
+	const struct timers *own = bpf_map_lookup_elem(&timers, &row->service);
 
 	if (protocol == IPPROTO_UDP)
-		return idle > udp_timeout_jiffies;
-	if ((row->flags & FLOW_RESET) || (row->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH)
-		return idle > tcp_closing_timeout_jiffies;
+		return own && own->udp_jiffies ? own->udp_jiffies : udp_timeout_jiffies;
+	if (flow_is_closed(row))
+		return own && own->closing_jiffies ? own->closing_jiffies
+						   : tcp_closing_timeout_jiffies;
 	if (row->flags & FLOW_ESTABLISHED)
-		return idle > tcp_established_timeout_jiffies;
-	return idle > tcp_syn_timeout_jiffies;
+		return own && own->established_jiffies ? own->established_jiffies
+						       : tcp_established_timeout_jiffies;
+	return own && own->syn_jiffies ? own->syn_jiffies : tcp_syn_timeout_jiffies;
+}
+
+static __always_inline bool flow_expired(const struct flow *row, __u8 protocol, __u32 now)
+{
+	return now - row->last_seen > flow_timeout(row, protocol);
+}
+
+/*
+ * flow_end() - the flow is an active connection no longer. Counts it once.
+ *
+ * Two CPUs may see the end at once and count it twice: the sweep puts that right.
+ */
+static __always_inline void flow_end(struct flow *row, enum flow_end reason)
+{
+	if (row->flags & (FLOW_ENDED | FLOW_DIRECT))
+		return;
+	row->flags |= FLOW_ENDED;
+	count_end(reason, packet_path);
+	if (backend_alive(row->backend, row->service, row->incarnation))
+		count_active(row->backend, false, PATH_TC);
 }
 
 /*
@@ -118,8 +194,11 @@ static __always_inline bool flow_reopened(const struct flow *row, const struct p
 /* flow_touch() - writes only what changed: most packets find the line clean. */
 static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
 {
-	if (flags & ~row->flags)
+	if (flags & ~row->flags) {
 		row->flags |= flags;
+		if (flow_is_closed(row))
+			flow_end(row, row->flags & FLOW_RESET ? END_RESET : END_FIN);
+	}
 	if (row->last_seen != now)
 		row->last_seen = now;
 }
@@ -176,20 +255,25 @@ static __always_inline void overflow_key_of(struct overflow_key *key, const stru
  * flow_via_overflow() - the row of a client's packet that lives under another port.
  * @from: the packet's overflow key
  * @key:  the packet's own; leads to the row if one is returned, else is unchanged
+ * @embryonic: in which table it is; changed only if one is returned
  */
 static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
 						      const struct overflow_key *from,
-						      union flow_key *key, const bool v6)
+						      union flow_key *key, bool *embryonic,
+						      const bool v6)
 {
 	struct overflow *overflow = bpf_map_lookup_elem(&overflows, from);
 	struct flow *row;
+	bool there;
 
 	if (!overflow)
 		return NULL;
 	flow_key_set_port(key, overflow->substitute_port, v6);
-	row = flow_lookup(key, v6);
-	if (row && flow_of(row, pkt, v6))
+	row = flow_find(key, &there, v6);
+	if (row && flow_of(row, pkt, v6)) {
+		*embryonic = there;
 		return row;
+	}
 	flow_key_set_port(key, pkt->sport, v6);
 	return NULL;
 }
@@ -236,7 +320,9 @@ static __always_inline enum drop_reason flow_store_aside(const struct overflow_k
 		       bpf_get_prandom_u32() % (65536 - FIRST_SUBSTITUTE_PORT);
 		value.substitute_port = bpf_htons(port);
 		flow_key_set_port(key, value.substitute_port, v6);
-		error = flow_update(key, row, BPF_NOEXIST, v6);
+		if (flow_lookup(key, v6))
+			continue;
+		error = embryonic_update(key, row, BPF_NOEXIST, v6);
 		if (!error)
 			break;
 		if (error != -ERRNO_EXIST)
@@ -246,7 +332,7 @@ static __always_inline enum drop_reason flow_store_aside(const struct overflow_k
 		return DROP_NO_SOURCE_PORT;
 	if (!bpf_map_update_elem(&overflows, from, &value, BPF_ANY))
 		return DROP_NONE;
-	flow_delete(key, v6);
+	embryonic_delete(key, v6);
 	return DROP_FLOW_TABLE;
 }
 

@@ -52,6 +52,7 @@ static __always_inline void count_closed(struct bpf_sock_ops *ctx, __u32 before,
 
 	if (!sk || !backend_alive(peer->backend, peer->service, peer->incarnation))
 		return;
+	count_active(peer->backend, false, PATH_SOCK);
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
 		return;
@@ -78,9 +79,11 @@ static __always_inline void watch(struct bpf_sock_ops *ctx)
 
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		if (placed_peer(ctx))
-			bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-							       BPF_SOCK_OPS_STATE_CB_FLAG);
+		peer = placed_peer(ctx);
+		if (!peer || bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+								    BPF_SOCK_OPS_STATE_CB_FLAG))
+			break;
+		count_active(peer->backend, true, PATH_SOCK);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] != BPF_TCP_CLOSE || ctx->args[0] == BPF_TCP_CLOSE)

@@ -88,10 +88,15 @@ static __always_inline bool carry_known(struct __sk_buff *skb, const struct pack
 	return true;
 }
 
-static __always_inline bool has_substitute(const struct packet *pkt)
+/* has_row() - does a row await this packet that the fast path does not look for? */
+static __always_inline bool has_row(const struct packet *pkt, const bool v6)
 {
 	struct overflow_key from;
+	union flow_key key;
 
+	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	if (embryonic_lookup(&key, v6))
+		return true;
 	overflow_key_of(&from, pkt);
 	return bpf_map_lookup_elem(&overflows, &from);
 }
@@ -111,7 +116,7 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	vip = vip_lookup(network_id, &pkt.dst, v6);
 	if (vip && pkt.kind == PACKET_FLOW) {
 		/* Where containers serve each other, most packets to a backend are replies. */
-		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !has_substitute(&pkt))
+		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !has_row(&pkt, v6))
 			return VERDICT_PASS;
 		return VERDICT_ADMIT;
 	}
@@ -167,6 +172,8 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 		return VERDICT_PASS;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
 	row = flow_lookup(&key, v6);
+	if (!row)
+		row = embryonic_lookup(&key, v6);
 	if (!row)
 		return may_lack_flow(&pkt, v6) ? drop(DROP_NO_FLOW) : VERDICT_PASS;
 	backend_id = row->backend;

@@ -48,7 +48,7 @@ for (const [name, client, one, two, backend] of [
       t.same(out.packet, direct)
       t.same(dp.counted(), { DROP_FLOW_TABLE: 1 })
     },
-    { object, sizes: { flows4: 1, flows6: 1 } },
+    { object, sizes: { embryonic4: 1, embryonic6: 1 } },
   )
 
   kernelTest(
@@ -60,7 +60,7 @@ for (const [name, client, one, two, backend] of [
       t.equal(dp.fromContainer(tcp({ ...of, dst: two })).verdict, TC.PASS)
       t.equal(dp.fromContainer(tcp({ ...of, dst: two, dport: 81 })).verdict, TC.DROP)
       t.same(dp.counted(), { EVENT_COLLISION: 2, DROP_FLOW_TABLE: 1 })
-      t.equal(dp.flows(name === 'IPv4' ? 4 : 6).count(), 2)
+      t.equal(dp.embryonic(name === 'IPv4' ? 4 : 6).count(), 2)
     },
     { object, sizes: { overflows: 1 } },
   )

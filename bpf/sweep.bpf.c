@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The sweep over the flow tables, run by the agent: deletes rows that have been idle
+ * too long or lost their backend, and recounts active connections, which drift because
+ * an LRU table evicts without a word.
+ *
+ * Flows come and go meanwhile. A row is met at some time between begin and end, so what
+ * was counted is compared with the mean of what the gauge said at both; at rest that is
+ * exact, and the difference is added, never written over.
+ */
+#include "flow.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+struct recount {
+	__u64 counted;
+	__u64 before;
+};
+
+/* index: backend id. Of one run at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct recount);
+} recounts SEC(".maps");
+
+/* Backend ids are below this. */
+const volatile __u32 backend_rows = MAX_BACKENDS;
+
+/* What the last run found, for the agent. */
+__u64 rows_kept;
+__u64 rows_deleted;
+__u64 connections_mended;
+
+/* stays() - is the row still of use? Counts it if it is an active connection. */
+static __always_inline bool stays(struct flow *row, __u8 protocol, __u32 now)
+{
+	bool expired = flow_expired(row, protocol, now);
+	struct recount *recount;
+
+	if (row->flags & FLOW_DIRECT)
+		return !expired;
+	if (!backend_alive(row->backend, row->service, row->incarnation)) {
+		flow_end(row, END_GONE);
+		return false;
+	}
+	if (row->flags & FLOW_ENDED)
+		return !expired;
+	recount = bpf_map_lookup_elem(&recounts, &row->backend);
+	if (!recount)
+		return !expired;
+	if (expired) {
+		/* What ends here is no drift: as if it had not been there at the start. */
+		recount->before--;
+		flow_end(row, END_IDLE);
+		return false;
+	}
+	recount->counted++;
+	return true;
+}
+
+#define VISIT(table, key_type)                                                                     \
+	static long visit_##table(void *map, struct key_type *key, struct flow *row, __u32 *now)   \
+	{                                                                                          \
+		(void)map;                                                                         \
+		if (stays(row, key->protocol, *now)) {                                             \
+			rows_kept++;                                                               \
+		} else {                                                                           \
+			bpf_map_delete_elem(&table, key);                                          \
+			rows_deleted++;                                                            \
+		}                                                                                  \
+		return 0;                                                                          \
+	}
+
+VISIT(flows4, flow4_key)
+VISIT(flows6, flow6_key)
+VISIT(embryonic4, flow4_key)
+VISIT(embryonic6, flow6_key)
+
+static long begin_backend(__u32 id, void *unused)
+{
+	struct recount *recount = bpf_map_lookup_elem(&recounts, &id);
+	__u64 *active = bpf_map_lookup_elem(&actives, &id);
+	__u64 *sock = bpf_map_lookup_elem(&sock_actives, &id);
+
+	(void)unused;
+	if (!recount || !active || !sock)
+		return 1;
+	recount->counted = 0;
+	recount->before = *active - *sock;
+	return 0;
+}
+
+static long end_backend(__u32 id, void *unused)
+{
+	struct recount *recount = bpf_map_lookup_elem(&recounts, &id);
+	__u64 *active = bpf_map_lookup_elem(&actives, &id);
+	__u64 *sock = bpf_map_lookup_elem(&sock_actives, &id);
+	struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+	__u32 evicted = END_EVICTED * PATH_COUNT + PATH_TC;
+	__s64 mean, drift;
+	__u64 *count;
+
+	(void)unused;
+	if (!recount || !active || !sock)
+		return 1;
+	if (!backend || !backend->service)
+		return 0;
+	/* Of twice the figures, lest a half be lost at each sweep. */
+	mean = recount->before + (*active - *sock);
+	drift = 2 * (__s64)recount->counted - mean;
+	if (drift >= 2) {
+		__sync_fetch_and_add(active, drift >> 1);
+		connections_mended += drift >> 1;
+	} else if (drift <= -2) {
+		drift = -drift >> 1;
+		if ((__u64)drift > *active)
+			drift = *active;
+		__sync_fetch_and_add(active, -drift);
+		connections_mended += drift;
+		count = bpf_map_lookup_elem(&ends, &evicted);
+		if (count)
+			*count += drift;
+	}
+	return 0;
+}
+
+SEC("syscall")
+int sweep(void *ctx)
+{
+	__u32 now = now_jiffies();
+
+	(void)ctx;
+	rows_kept = 0;
+	rows_deleted = 0;
+	connections_mended = 0;
+	bpf_loop(backend_rows, begin_backend, NULL, 0);
+	bpf_for_each_map_elem(&flows4, visit_flows4, &now, 0);
+	bpf_for_each_map_elem(&flows6, visit_flows6, &now, 0);
+	bpf_for_each_map_elem(&embryonic4, visit_embryonic4, &now, 0);
+	bpf_for_each_map_elem(&embryonic6, visit_embryonic6, &now, 0);
+	bpf_loop(backend_rows, end_backend, NULL, 0);
+	return 0;
+}
