@@ -24,7 +24,7 @@ export interface TestRunOptions {
   data?: Uint8Array | undefined
   /** The context structure (`struct __sk_buff`, `struct xdp_md`, ...). */
   ctx?: Uint8Array | undefined
-  /** Runs, 1 to 100,000,000; they block the thread. Default 1. */
+  /** Runs, 1 to 100,000,000; they block the thread. Default 1; programs of type syscall take none. */
   repeat?: number | undefined
   /** Default: the data's size and 512; 0 without data. */
   dataOutSize?: number | undefined
@@ -106,7 +106,9 @@ export class Program {
       ctx,
       dataOutSize ?? outSize(data, TEST_HEADROOM),
       ctxOutSize ?? outSize(ctx, 0),
-      check.integer(repeat ?? 1, 'repeat', 1, 100_000_000),
+      this.type === 'syscall' && repeat === undefined
+        ? 0
+        : check.integer(repeat ?? 1, 'repeat', 1, 100_000_000),
       flags ?? 0,
       batchSize ?? 0,
       cpu ?? 0,
