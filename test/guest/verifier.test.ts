@@ -16,7 +16,11 @@ const skip =
 
 function accepted(t: Test, { objects }: KernelReport): void {
   t.ok(objects.length >= 2, 'there are objects')
-  for (const { object, variant, programs, error } of objects) {
+  for (const { object, variant, programs, error, lacks } of objects) {
+    if (lacks !== undefined) {
+      t.comment(`${object}: done without, for want of ${lacks}`)
+      continue
+    }
     t.equal(error ?? '', '', `${object} ${variant}`)
     t.ok(Object.keys(programs).length > 0, `${object} ${variant} has programs`)
     for (const [name, count] of Object.entries(programs)) t.ok(count > 0, `${name} was verified`)
@@ -31,11 +35,12 @@ t.test('6.1 and the running kernel accept every program', { skip, timeout: 115_0
   const guest = await runGuest(stop.signal)
   t.match(guest.release, /^6\.1\./)
   accepted(t, guest)
-  t.same(
-    guest.objects.map(({ object, programs }) => [object, Object.keys(programs)]),
-    here.objects.map(({ object, programs }) => [object, Object.keys(programs)]),
-    'the same programs',
-  )
+  const lacking = new Set(guest.objects.filter(({ lacks }) => lacks).map(({ object }) => object))
+  const names = ({ objects }: KernelReport) =>
+    objects
+      .filter(({ object }) => !lacking.has(object))
+      .map(({ object, programs }) => [object, Object.keys(programs)])
+  t.same(names(guest), names(here), 'the same programs')
   t.equal(guest.fuzz.failure, '', 'packets fare as they should')
   t.ok(guest.fuzz.translated > guest.fuzz.packets / 20, 'packets were translated')
   for (const { program, instructions } of rows([guest, here]))

@@ -1,6 +1,6 @@
 /** Has the kernel that it runs on verify every program of every shipped object, as the agent would. */
 import { readdirSync } from 'node:fs'
-import { BpfError, BpfObject, probe, type Value } from 'libbpf-ts'
+import { BpfError, BpfObject, probe, type KernelFeatures, type Value } from 'libbpf-ts'
 import { DEFAULT_TIMERS } from '../../src/dataplane/programs.js'
 
 const OBJECTS = new URL('../../bpf/', import.meta.url).pathname
@@ -15,6 +15,8 @@ export interface Verified {
   readonly programs: Readonly<Record<string, number>>
   /** Why it was refused; absent when it was not. */
   readonly error?: string
+  /** What of the kernel it needs and does not find; then the agent does without the object. */
+  readonly lacks?: string
 }
 
 export interface KernelReport {
@@ -25,8 +27,7 @@ export interface KernelReport {
 }
 
 /** What the agent writes into .rodata before load; some objects have only some of it. */
-function settings(): Record<string, Value> {
-  const kernel = probe()
+function settings(kernel: KernelFeatures): Record<string, Value> {
   const jiffies = (seconds: number) => seconds * HZ
   return {
     network_id: 1,
@@ -40,6 +41,10 @@ function settings(): Record<string, Value> {
   }
 }
 
+/** Objects that the agent can do without. */
+const NEEDS: Readonly<Record<string, keyof KernelFeatures>> = { 'abort.bpf.o': 'sockDestroy' }
+
+/** Of tc alone. */
 const VARIANTS: Readonly<Record<string, Record<string, Value>>> = {
   bridged: { bridge_ifindex: 1, bridge_mac: new Uint8Array([2, 0, 0, 0, 0, 1]) },
   routed: { bridge_ifindex: 0 },
@@ -72,18 +77,22 @@ function verify(file: string, variant: string, values: Record<string, Value>): V
   return { object: file, variant, programs: Object.fromEntries(programs) }
 }
 
-function verifyFile(file: string, common: Record<string, Value>): Verified[] {
-  let variants = Object.entries(VARIANTS)
+function verifyFile(file: string, kernel: KernelFeatures): Verified[] {
+  const lacks = NEEDS[file]
+  if (lacks !== undefined && !kernel[lacks])
+    return [{ object: file, variant: '', programs: {}, lacks }]
+  const common = settings(kernel)
   using object = BpfObject.open(OBJECTS + file)
-  if (!has(object, 'bridge_ifindex')) variants = [['', {}]]
+  const isTc = [...object.programs.values()].some(({ type }) => type === 'sched_cls')
+  const variants = isTc ? Object.entries(VARIANTS) : [['', {}] as const]
   return variants.map(([name, values]) => verify(file, name, { ...common, ...values }))
 }
 
 /** Some seconds on an emulated processor. Leaves nothing loaded. */
 export function verifyAll(): KernelReport {
   const started = performance.now()
-  const common = settings()
+  const kernel = probe()
   const files = readdirSync(OBJECTS).filter((name) => name.endsWith('.bpf.o'))
-  const objects = files.sort().flatMap((file) => verifyFile(file, common))
-  return { release: probe().release, seconds: (performance.now() - started) / 1000, objects }
+  const objects = files.sort().flatMap((file) => verifyFile(file, kernel))
+  return { release: kernel.release, seconds: (performance.now() - started) / 1000, objects }
 }
