@@ -30,7 +30,7 @@ t.test('defaults', (t) => {
     pinPath: '/sys/fs/bpf/fairlead',
     sweepMs: 30_000,
     limits: {
-      ...{ services: 16384, backends: 65536, slots: 262144 },
+      ...{ services: 16384, backends: 65536, slots: 1_048_576 },
       ...{ vips: 32768, ports: 65536, flows: 262144 },
     },
     log: { level: 'info', format: 'json' },

@@ -3,7 +3,7 @@ import type { Value } from 'libbpf-ts'
 import t, { type Test } from 'tap'
 import type { Service } from '../../../src/model/types.js'
 import { Bench, kernelTest } from './bench.js'
-import { backend, network, service, state } from './fixtures.js'
+import { backend, network, service, state, WORDS } from './fixtures.js'
 
 const NETWORK = network('n', { subnets: ['10.0.0.0/8', 'fd00::/16'] })
 
@@ -258,9 +258,10 @@ kernelTest(t, 'rows that belong to nobody go with the first state', async (t, pi
       pad: 0,
     },
   )
-  first.maps
-    .get('backends')
-    .set(700, { addr: [0, 0, 0xffff, 1], service: 77, incarnation: 1, flags: 0 })
+  first.maps.get('backends').set(700, {
+    ...entry<Record<string, number>>(first, 'backends', 700),
+    ...{ addr: [0, 0, 0xffff, 1], service: 77, incarnation: 1 },
+  })
   first.maps.get('vips6').set({ network: 9, addr: [1, 2, 3, 4] }, { flags: 1, service: 0 })
   await first.close()
   const second = await Bench.open(pinPath)
@@ -284,7 +285,11 @@ kernelTest(
       const id = bench.installer.ids.backends.get(
         `${bench.installer.ids.services.get('n/a')} 10.0.0.2`,
       )
-      return entry<{ incarnation: number; service: number }>(bench, 'backends', id ?? 0)
+      return entry<{ incarnation: number; service: number; flags: number }>(
+        bench,
+        'backends',
+        id ?? 0,
+      )
     }
     await settle(bench, 1, [NETWORK], [of('active')])
     const before = row()
@@ -292,10 +297,11 @@ kernelTest(
     t.same(ringOf(t, bench, 'n/a'), ['a000001'])
     t.equal(row().service, before.service)
     t.not(row().incarnation, before.incarnation)
+    t.equal(row().flags, before.flags | WORDS.closed, 'takes no new flow')
     const down = row()
     await settle(bench, 3, [NETWORK], [of('active')])
     t.same(ringOf(t, bench, 'n/a'), ['a000001', 'a000002'])
-    t.same(row(), down)
+    t.same(row(), { ...down, flags: before.flags })
   },
 )
 

@@ -20,9 +20,23 @@ t.test('an any-port VIP names its service, and backends are marked', (t) => {
   ])
   t.same(ports, [])
   t.same(ring4, [100, 101])
-  t.same(backends, [
-    { id: 100, address: '10.0.0.5', words: [0, 0, 0xffff, 0x0a000005], flags: 1, down: false },
-    { id: 101, address: '192.0.2.1', words: [0, 0, 0xffff, 0xc0000201], flags: 0, down: false },
+  t.match(backends, [
+    {
+      id: 100,
+      address: '10.0.0.5',
+      words: [0, 0, 0xffff, 0x0a000005],
+      flags: 1,
+      weight: 1,
+      down: false,
+    },
+    {
+      id: 101,
+      address: '192.0.2.1',
+      words: [0, 0, 0xffff, 0xc0000201],
+      flags: 0,
+      weight: 1,
+      down: false,
+    },
   ])
   t.end()
 })

@@ -53,15 +53,16 @@ function paper(preferences: readonly Preference[], size: number): number[] {
   }
 }
 
-t.test('the example of the paper, table 1, before and after B1 leaves', async (t) => {
+t.test('the example of the paper, table 1, before and after B1 leaves', (t) => {
   const b0 = { offset: 3, skip: 4, weight: 1 }
   const b1 = { offset: 0, skip: 2, weight: 1 }
   const b2 = { offset: 3, skip: 1, weight: 1 }
   t.same([...populate([b0, b1, b2], 7)], [1, 0, 1, 0, 2, 2, 0])
   t.same([...populate([b0, b2], 7)], [0, 0, 0, 0, 1, 1, 1])
+  t.end()
 })
 
-t.test('the same as the procedure written out', async (t) => {
+t.test('the same as the procedure written out', (t) => {
   let state = 1n
   const random = (below: number): number => {
     state = splitmix64(state + 0x9e37_79b9n)
@@ -76,9 +77,10 @@ t.test('the same as the procedure written out', async (t) => {
       }))
       t.same([...populate(preferences, size)], paper(preferences, size), `${count} in ${size}`)
     }
+  t.end()
 })
 
-t.test('every slot has an owner, and equals have equal shares', async (t) => {
+t.test('every slot has an owner, and equals have equal shares', (t) => {
   for (const count of [1, 3, 100, 655]) {
     const counts = [...shares(buildMaglev(members(count), MAGLEV_SIZE)).values()]
     t.equal(counts.length, count)
@@ -88,9 +90,10 @@ t.test('every slot has an owner, and equals have equal shares', async (t) => {
     )
     t.ok(Math.max(...counts) - Math.min(...counts) <= 1, `${count} backends`)
   }
+  t.end()
 })
 
-t.test('shares follow the weights', async (t) => {
+t.test('shares follow the weights', (t) => {
   const weights = [1, 2, 3, 10, 100]
   const counts = shares(
     buildMaglev(
@@ -112,9 +115,10 @@ t.test('shares follow the weights', async (t) => {
     even,
     'only their proportion matters',
   )
+  t.end()
 })
 
-t.test('when one of 100 leaves, at most 2 % of the other flows move', async (t) => {
+t.test('when one of 100 leaves, at most 2 % of the other flows move', (t) => {
   for (const [name, all] of [
     ['equal', members(100)],
     ['weighted', members(100, (n) => 1 + (n % 5))],
@@ -154,15 +158,17 @@ t.test('when one of 100 leaves, at most 2 % of the other flows move', async (t) 
     if (before[place] !== after[place]) lost++
   }
   t.ok(lost / others <= 0.02, `${lost} of ${others} flows`)
+  t.end()
 })
 
-t.test('a node that lists the backends otherwise has the same table', async (t) => {
+t.test('a node that lists the backends otherwise has the same table', (t) => {
   const all = members(20, (n) => 1 + (n % 3))
   t.same(buildMaglev([...all].reverse(), 1021), buildMaglev(all, 1021))
   t.same(buildMaglev([], 1021), [])
+  t.end()
 })
 
-t.test('the table of these three is this one, on every node and in every version', async (t) => {
+t.test('the table of these three is this one, on every node and in every version', (t) => {
   const three = ['10.0.0.1', '10.0.0.2', 'fd00::3'].map((address, n) => ({
     ...{ id: n + 1, address: toWords(address), weight: 1 },
   }))
@@ -170,9 +176,11 @@ t.test('the table of these three is this one, on every node and in every version
     buildMaglev(three, 31).join(' '),
     '1 2 3 1 2 3 3 2 2 1 2 3 3 1 3 2 2 3 1 1 1 3 3 2 2 1 2 1 1 1 3',
   )
+  t.end()
 })
 
-t.test('primes', async (t) => {
+t.test('primes', (t) => {
   t.same([2, 3, 251, 65_537, 131_071].map(isPrime), [true, true, true, true, true])
   t.same([-7, 0, 1, 4, 65_536, 2.5].map(isPrime), Array(6).fill(false))
+  t.end()
 })

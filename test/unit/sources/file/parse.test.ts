@@ -161,10 +161,51 @@ t.test('mistakes name file, line, column and field', (t) => {
   t.end()
 })
 
+t.test('who gets which backend', (t) => {
+  const one = (fields: string) => {
+    const outcome = parseFile(
+      'f.yaml',
+      `version: 1
+networks: [{ name: n, subnets: [10.0.0.0/24] }]
+services: [{ name: a, network: n, ${fields} }]`,
+    )
+    return outcome.ok ? outcome.file.services[0] : outcome
+  }
+  t.match(one('algorithm: maglev, tableSize: 251, locality: prefer-local'), {
+    items: [{ algorithm: 'maglev', tableSize: 251, locality: 'prefer-local' }],
+  })
+  t.match(one('affinity: { timeout: 3h }'), {
+    items: [{ affinity: { timeoutSeconds: 10_800, prefix4: 32, prefix6: 128 } }],
+  })
+  t.match(one('thresholds: { upper: 10 }'), { items: [{ thresholds: { upper: 10, lower: 8 } }] })
+  t.match(one('thresholds: { upper: 1 }'), { items: [{ thresholds: { upper: 1, lower: 1 } }] })
+  t.match(one('sourceRanges: { allow: [10.0.0.0/8, FD00:0::/16] }'), {
+    items: [{ sourceRanges: { allow: ['10.0.0.0/8', 'fd00::/16'], deny: [] } }],
+  })
+  t.match(one('backends: [{ address: 10.0.0.1, node: Node-1, priority: 2 }]'), {
+    items: [{ backends: [{ node: 'node-1', priority: 2 }] }],
+  })
+  t.end()
+})
+
 t.test('each field refuses what makes no sense', (t) => {
   const cases: [string, RegExp][] = [
     ['mode: both', /mode: must be one of vip, dnsrr, got "both"/],
-    ['algorithm: lc', /must be one of rr, wrr, random/],
+    ['tableSize: 251', /is only for algorithm maglev and sh/],
+    ['algorithm: maglev, tableSize: 65536', /must be a prime number, got 65536/],
+    [
+      'algorithm: sh, tableSize: 3, backends: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4]',
+      /fewer slots/,
+    ],
+    ['locality: local', /must be one of any, prefer-local/],
+    ['affinity: {}', /affinity\.timeout: is missing/],
+    ['affinity: { timeout: 1500ms }', /must be whole seconds/],
+    ['affinity: { timeout: 1s, prefix4: 33 }', /must be an integer 1\.\.32/],
+    ['thresholds: { upper: 4, lower: 5 }', /must be at most the upper \(4\), got 5/],
+    ['thresholds: { lower: 5 }', /thresholds\.upper: is missing/],
+    ['sourceRanges: { allow: [10.0.0.1/8] }', /has host bits set/],
+    ['sourceRanges: { allow: [10.0.0.0/8], deny: [10.0.0.0/8] }', /which is allowed as well/],
+    ['algorithm: leastconn', /must be one of rr, wrr, random, lc, wlc, sh, maglev/],
     ['vip: 10.0.0.300', /vip: must be an IPv4 or IPv6 address, got "10\.0\.0\.300"/],
     ['vip: 7', /vip: must be auto, or an IPv4 or IPv6 address, or a list, got 7/],
     ['vip: []', /at least one address/],
