@@ -6,8 +6,14 @@ import type { Value } from 'libbpf-ts'
 import type { Pace } from './pace.js'
 import type { HashTable } from './tables.js'
 
+interface Claim<Part> {
+  readonly owner: string
+  readonly part: Part
+}
+
 export class ClaimedTable<Part, K extends Value, V extends Value> {
-  readonly #claims = new Map<string, Map<string, Part>>()
+  /** Nearly every row has one claim; a map for each would be most of the memory. */
+  readonly #claims = new Map<string, Claim<Part> | Map<string, Part>>()
   readonly #dropped = new Set<string>()
 
   constructor(
@@ -17,7 +23,7 @@ export class ClaimedTable<Part, K extends Value, V extends Value> {
 
   /** Takes a claim for written: the row was found so. */
   adopt(key: string, owner: string, part: Part): void {
-    this.#ownersOf(key).set(owner, part)
+    this.#set(key, owner, part)
   }
 
   isClaimed(key: string): boolean {
@@ -31,53 +37,71 @@ export class ClaimedTable<Part, K extends Value, V extends Value> {
    * @throws what the table throws; then nothing is claimed
    */
   claim(key: string, owner: string, part: Part): () => void {
-    const before = this.#claims.get(key)?.get(owner)
-    const undo = () => {
+    const before = this.#get(key, owner)
+    const restore = () => {
       if (before === undefined) this.#remove(key, owner)
-      else this.#ownersOf(key).set(owner, before)
-      this.#write(key)
+      else this.#set(key, owner, before)
     }
-    this.#ownersOf(key).set(owner, part)
+    this.#set(key, owner, part)
     try {
       this.#write(key)
     } catch (error) {
-      if (before === undefined) this.#remove(key, owner)
-      else this.#ownersOf(key).set(owner, before)
+      restore()
       throw error
     }
-    return undo
+    return () => {
+      restore()
+      this.#write(key)
+    }
   }
 
-  /** Gives a claim up; the kernel hears of it at the next flush. */
+  /** Gives a claim up; the table hears of it at the next flush. */
   drop(key: string, owner: string): void {
     this.#remove(key, owner)
     this.#dropped.add(key)
   }
 
-  /** Writes or deletes the rows whose claims were dropped. */
+  /** Puts or deletes the rows whose claims were dropped. */
   async flush(pace: Pace): Promise<void> {
     for (const key of this.#dropped) {
       this.#write(key)
       this.#dropped.delete(key)
-      await pace.step()
+      if (pace.due) await pace.rest()
     }
   }
 
-  #ownersOf(key: string): Map<string, Part> {
-    let owners = this.#claims.get(key)
-    if (owners === undefined) this.#claims.set(key, (owners = new Map<string, Part>()))
-    return owners
+  #get(key: string, owner: string): Part | undefined {
+    const claims = this.#claims.get(key)
+    if (claims instanceof Map) return claims.get(owner)
+    return claims?.owner === owner ? claims.part : undefined
+  }
+
+  #set(key: string, owner: string, part: Part): void {
+    const claims = this.#claims.get(key)
+    if (claims instanceof Map) claims.set(owner, part)
+    else if (claims === undefined || claims.owner === owner) this.#claims.set(key, { owner, part })
+    else
+      this.#claims.set(
+        key,
+        new Map([
+          [claims.owner, claims.part],
+          [owner, part],
+        ]),
+      )
   }
 
   #remove(key: string, owner: string): void {
-    const owners = this.#claims.get(key)
-    owners?.delete(owner)
-    if (owners?.size === 0) this.#claims.delete(key)
+    const claims = this.#claims.get(key)
+    if (claims instanceof Map) {
+      claims.delete(owner)
+      if (claims.size === 0) this.#claims.delete(key)
+    } else if (claims?.owner === owner) this.#claims.delete(key)
   }
 
   #write(key: string): void {
-    const owners = this.#claims.get(key)
-    if (owners === undefined) this.table.delete(key)
-    else this.table.put(key, this.merge([...owners.values()]))
+    const claims = this.#claims.get(key)
+    if (claims === undefined) this.table.delete(key)
+    else if (claims instanceof Map) this.table.put(key, this.merge([...claims.values()]))
+    else this.table.put(key, this.merge([claims.part]))
   }
 }

@@ -92,6 +92,14 @@ export class Installer {
     }
   }
 
+  /** True when the kernel holds this very object: what has not changed costs no more than this. */
+  holds(key: string, service: Service, network: Network): boolean {
+    const source = this.installed.get(key)?.source
+    return (
+      source?.service === service && source.network === network && source.outside === this.outside
+    )
+  }
+
   /** True when the kernel holds exactly this; nothing has to be written. */
   isCurrent(service: Service, network: Network): boolean {
     const source = this.installed.get(serviceKey(service))?.source
@@ -141,14 +149,14 @@ export class Installer {
       this.#leave(before.plan, new Set())
       this.retirement.leaveService(before.plan.id, key)
       this.#gone.delete(key)
-      await pace.step()
+      if (pace.due) await pace.rest()
     }
     for (const [id, { plan, service }] of this.#leaving) {
       this.tables.backends.delete(id)
       this.#down.delete(id)
       this.retirement.leaveBackend(id, backendKey(service, plan.address), service)
       this.#leaving.delete(id)
-      await pace.step()
+      if (pace.due) await pace.rest()
     }
   }
 
@@ -177,12 +185,13 @@ export class Installer {
       throw new FairleadError('REFERENCE', `network ${network.name} has no id`)
     const id = this.#takeService(key, undo)
     for (const { address } of reachableBackends(service, this.outside))
-      this.#takeBackend(id, address, undo)
+    const backendIds = new Map<string, number>()
+      backendIds.set(address, this.#takeBackend(id, address, undo))
     const ids = {
       network: networkId,
       service: id,
       node: this.node,
-      backend: (address: string) => this.ids.backends.get(backendKey(id, address)) ?? 0,
+      backend: (address: string) => backendIds.get(address) ?? 0,
     }
     const plan = servicePlan(service, network, ids, this.constants, this.outside)
     this.#writeBackends(plan, undo)
@@ -210,28 +219,29 @@ export class Installer {
       if (this.adopted) this.retirement.clearService(id)
     }
     const row = this.tables.names.keyOf({ kind: this.constants.name.service, id })
-    const named = this.tables.names.get(row) !== undefined
+    const named = this.tables.names.has(row)
     this.tables.names.put(row, { text: key })
     if (!named) undo.push(() => this.tables.names.delete(row))
     return id
   }
 
-  #takeBackend(service: number, address: string, undo: Undo): void {
+  #takeBackend(service: number, address: string, undo: Undo): number {
     const key = backendKey(service, address)
     const known = this.ids.backends.get(key)
     const id = this.ids.backends.take(key)
     if (id === undefined) throw idsExhausted('backends', this.ids.backends)
     this.retirement.keepBackend(id)
     this.#leaving.delete(id)
-    if (known !== undefined) return
+    if (known !== undefined) return id
     undo.push(() => this.ids.backends.release(key))
     if (this.adopted) this.retirement.clearBackend(id)
   }
+    return id
 
   #writeBackends(plan: ServicePlan, undo: Undo): void {
     const { backends } = this.tables
     const renewed = plan.backends.filter(
-      ({ id, down }) => backends.get(id) === undefined || (down && !this.#down.has(id)),
+      ({ id, down }) => !backends.has(id) || (down && !this.#down.has(id)),
     )
     let incarnation = this.#reserveIncarnations(renewed.length)
     for (const backend of plan.backends) {

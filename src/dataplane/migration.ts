@@ -101,7 +101,7 @@ export class Move {
       rows.write()
       left -= count
       index += count
-      await pace.step()
+      if (pace.due) await pace.rest()
     }
   }
 
@@ -122,7 +122,7 @@ export class Move {
         // A new row that is there already was made by the new programs, who know better.
         if (this.#put(key, value, before === undefined ? NOEXIST : 0)) copied++
       }
-      await pace.step()
+      if (pace.due) await pace.rest()
     }
     return copied
   }

@@ -6,9 +6,13 @@ const SLICE_MS = 8
 export class Pace {
   #sliceEnd = performance.now() + SLICE_MS
 
-  /** To be called between steps; lets others run when the slice is used up. */
-  async step(): Promise<void> {
-    if (performance.now() < this.#sliceEnd) return
+  /** True when the slice is used up; to be asked between steps, because an await costs as much. */
+  get due(): boolean {
+    return performance.now() >= this.#sliceEnd
+  }
+
+  /** Lets others run. */
+  async rest(): Promise<void> {
     await breathe()
     this.#sliceEnd = performance.now() + SLICE_MS
   }

@@ -39,11 +39,12 @@ export const MAX_NETWORKS = 4096
 export class PinnedMaps {
   readonly #maps = new Map<string, KernelMap>()
   #transition: Transition | undefined
+  /** By name; of others as the object says. */
+  private sizes = new Map<string, number>()
 
   private constructor(
     readonly pins: Pins,
     readonly constants: Constants,
-    private readonly sizes: Map<string, number>,
     /** True when an earlier agent left them. */
     readonly adopted: boolean,
     readonly log: Log,
@@ -75,10 +76,10 @@ export class PinnedMaps {
       checkRecords(first.types)
       const constants = readConstants(first.types)
       const found = namesIn(pins.maps)
-      const sizes = mapSizes(limits, constants.paths.length)
-      maps = new PinnedMaps(pins, constants, sizes, found.includes('layout'), log)
+      maps = new PinnedMaps(pins, constants, found.includes('layout'), log)
       for (const name of found) maps.#maps.set(name, BpfMap.openPinned(pins.map(name)))
       maps.#checkPinned()
+      maps.sizes = mapSizes(maps.#withIds(limits), constants.paths.length)
       await maps.#takeOver(objects, swap)
       return maps
     } catch (error) {
@@ -227,6 +228,22 @@ export class PinnedMaps {
     this.#transition = new Transition(moves)
   }
 
+  /** Flows name services and backends by id, so no id that is in use may become too great. */
+  #withIds(limits: Limits): Limits {
+    const services = this.#maps.get('services')
+    const backends = this.#maps.get('backends')
+    let { services: serviceLimit, backends: backendLimit } = limits
+    if (services !== undefined && services.maxEntries > serviceLimit)
+      for (const id of services.keys())
+        if (Number(id) > limits.services) serviceLimit = services.maxEntries
+    if (backends !== undefined && !fits(backends, backendLimit + 1))
+      backendLimit = backends.maxEntries - 1
+    const kept = { ...limits, services: serviceLimit, backends: backendLimit }
+    if (serviceLimit !== limits.services || backendLimit !== limits.backends)
+      this.log.warn({ asked: limits, kept }, 'maps keep a size, because ids beyond it are in use')
+    return kept
+  }
+
   #sizeOf(name: string, declared: KernelMap): number {
     return this.sizes.get(name) ?? declared.maxEntries
   }
@@ -288,6 +305,7 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['actives', limits.backends + 1],
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
+    ['sock_actives', limits.backends + 1],
     ['flows4', limits.flows],
     ['flows6', limits.flows],
   ])

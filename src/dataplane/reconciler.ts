@@ -46,6 +46,8 @@ export class Reconciler {
   #pruned: boolean
   #closed = false
   readonly #failed = new Map<string, Problem>()
+  /** What the kernel holds in full; absent while it may not. */
+  #inForce: { readonly state: State; readonly outside: Outside | undefined } | undefined
   #told = '[]'
   #waiting: { readonly revision: number; readonly resolve: () => void }[] = []
   #stats = { revision: 0, cycles: 0, failures: 0, repaired: 0, lastDurationSeconds: 0 }
@@ -109,6 +111,7 @@ export class Reconciler {
     this.#finishLeaving(true)
   }
 
+    this.#flush()
   #wake(): void {
     if (this.#closed) return
     this.#dirty = true
@@ -176,19 +179,14 @@ export class Reconciler {
     installer.slots.nextCycle()
     this.#finishLeaving(false)
     this.#takeNetworks(state)
-    const wanted = [...state.services.values()].filter((service) =>
-      hasRows(service, installer.outside),
-    )
-    const keys = new Set(wanted.map(serviceKey))
     const pace = new Pace()
-    for (const key of [...installer.installed.keys()]) {
-      if (!keys.has(key)) installer.remove(key)
-      await pace.step()
-    }
+    const wanted = this.#replaced(state) ?? (await this.#compared(state, pace))
+    this.#inForce = undefined
     const refused = await this.#install(wanted, state, pace)
     await installer.flush(pace)
     // What has left may have made room.
     if (refused.length > 0) {
+    this.#flush()
       await this.#install(refused, state, pace)
       await installer.flush(pace)
     }
@@ -200,9 +198,50 @@ export class Reconciler {
     }
     await this.#sweepIfDue()
   }
+    this.#flush()
+    if (this.#failed.size === 0) this.#inForce = { state, outside: installer.outside }
 
   /** @returns the services that the kernel refused */
   async #install(services: readonly Service[], state: State, pace: Pace): Promise<Service[]> {
+  /**
+   * The services that differ from the state in force, when the same ones are there in the same order:
+   * two walks side by side look nothing up.
+   */
+  #replaced({ services, networks }: State): Service[] | undefined {
+    const { state, outside } = this.#inForce ?? {}
+    if (state === undefined || outside !== this.#installer.outside) return undefined
+    if (state.networks !== networks || state.services.size !== services.size) return undefined
+    const before = state.services.entries()
+    const replaced: Service[] = []
+    for (const [key, service] of services) {
+      const [oldKey, old] = before.next().value ?? []
+      if (key !== oldKey || old === undefined) return undefined
+      if (service === old) continue
+      // One that has rows only now, or no longer, is not just another one.
+      if (!hasRows(service, outside) || !hasRows(old, outside)) return undefined
+      replaced.push(service)
+    }
+    return replaced
+  }
+
+  /** Removes the services that are not in the state; returns those that may have to be written. */
+  async #compared(state: State, pace: Pace): Promise<Service[]> {
+    const installer = this.#installer
+    for (const key of installer.installed.keys()) {
+      const service = state.services.get(key)
+      if (service !== undefined && hasRows(service, installer.outside)) continue
+      installer.remove(key)
+      if (pace.due) await pace.rest()
+    }
+    const wanted: Service[] = []
+    for (const [key, service] of state.services) {
+      const network = state.networks.get(service.network)
+      const same = network !== undefined && installer.holds(key, service, network)
+      if (!same && hasRows(service, installer.outside)) wanted.push(service)
+    }
+    return wanted
+  }
+
     const refused: Service[] = []
     for (const service of services) {
       const network = state.networks.get(service.network)
@@ -217,10 +256,13 @@ export class Reconciler {
         refused.push(service)
         this.#failed.set(key, problem(`service ${key}`, error))
       }
-      await pace.step()
+      if (!pace.due) continue
+      this.#flushWrites()
+      await pace.rest()
     }
     return refused
   }
+    this.#flushWrites()
 
   #takeNetworks(state: State): void {
     for (const name of state.networks.keys()) {
@@ -293,6 +335,16 @@ export class Reconciler {
 
   /** In the order of writing, so that a repair too never names a row that is not there. */
   get #tables(): Sweepable[] {
+  #flush(): void {
+    this.#flushWrites()
+    for (const table of [...this.#tables].reverse()) table.flushDeletes()
+  }
+
+  /** In the order of writing, so that no row ever names one that is not there. */
+  #flushWrites(): void {
+    for (const table of this.#tables) table.flushWrites()
+  }
+
     return tablesInOrder(this.#installer.tables)
   }
 

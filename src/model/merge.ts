@@ -68,6 +68,43 @@ export function merge(
   }
 }
 
+/**
+ * The services that merge() would give otherwise, where one source has only replaced some by others
+ * that claim the same: costs a comparison of references for each service, not a look at all of them.
+ *
+ * @param merged what there was, from snapshots of which `before` was one
+ * @returns      undefined when it takes a whole merge to know
+ */
+export function patch(merged: Merged, before: Snapshot, after: Snapshot): Service[] | undefined {
+  if (merged.problems.length > 0 || before.services.length !== after.services.length)
+    return undefined
+  if (!sameData(before.networks, after.networks)) return undefined
+  const replaced: ServiceSpec[] = []
+  for (const [i, spec] of after.services.entries()) {
+    const old = before.services[i]
+    if (old === spec) continue
+    if (old === undefined || !claimsSame(old, spec)) return undefined
+    if (misfit(spec, merged.networks) !== undefined) return undefined
+    replaced.push(spec)
+  }
+  if (replaced.length > 0 && merged.assignments.size > 0) {
+    // An automatic VIP gives way to a backend that has its address.
+    const automatic = new Set(merged.assignments.values())
+    if (replaced.some(({ backends }) => backends.some(({ address }) => automatic.has(address))))
+      return undefined
+  }
+  return replaced.map((spec) => settle(spec, merged.assignments))
+}
+
+function claimsSame(a: ServiceSpec, b: ServiceSpec): boolean {
+  return (
+    a.network === b.network &&
+    a.name === b.name &&
+    a.mode === b.mode &&
+    sameData([a.vips, a.autoVips, a.ports], [b.vips, b.autoVips, b.ports])
+  )
+}
+
 function mergeNetworks(
   sources: readonly SourceSnapshot[],
   problems: Problem[],

@@ -7,10 +7,10 @@
  * left out with a problem, so that adding something never takes away what worked.
  */
 import type { Assignments } from './ipam.js'
-import { merge, type Merged } from './merge.js'
+import { merge, patch, type Merged } from './merge.js'
 import { sameData } from './diff.js'
 import { overlay, type BackendStates } from './overlay.js'
-import type { Service, ServiceKey, Snapshot, State } from './types.js'
+import { serviceKey, type Service, type ServiceKey, type Snapshot, type State } from './types.js'
 
 export interface ModelOptions {
   /** Names of all the sources there will be, first wins. */
@@ -86,21 +86,34 @@ export class Model {
     if (!reporter && !this.#sources.includes(source)) {
       throw new RangeError(`unknown source ${source}`)
     }
+    const said = this.#snapshots.get(source)
     this.#snapshots.set(source, snapshot)
     // A state without services would have sinks take down what an earlier run left standing.
     if (this.spoken.length === 0) return this.#state
-    if (!reporter || this.#state.revision === 0) this.#mergeSources()
+    const replaced = reporter && this.#state.revision > 0 ? [] : this.#patched(said, snapshot)
+    if (replaced === undefined) this.#mergeSources()
     const reported = [...this.#sources, ...this.#reporters].flatMap(
       (name) => this.#snapshots.get(name)?.problems ?? [],
     )
     const problems = [...reported, ...this.#merged.problems]
     const before = this.#state
     const declared = this.#declared
-    this.#declared = adopted(declared, this.#merged.services)
+    this.#declared = replaced
+      ? replacedIn(declared, replaced)
+      : adopted(declared, this.#merged.services)
+    // The same objects from here on, so that comparing them again costs nothing.
+    this.#merged = { ...this.#merged, services: this.#declared }
     const unchanged = this.#declared === declared
+    const overlaid = () =>
+      replaced
+        ? replacedIn(
+            before.services,
+            replaced.map((service) => this.#overlay(service)),
+          )
+        : adopted(before.services, this.#overlaid())
     return this.#replace({
       networks: adopted(before.networks, this.#merged.networks),
-      services: unchanged ? before.services : adopted(before.services, this.#overlaid()),
+      services: unchanged ? before.services : overlaid(),
       problems: sameData(before.problems, problems) ? before.problems : problems,
     })
   }
@@ -140,6 +153,16 @@ export class Model {
     const own: StateListener = (state, previous) => listener(state, previous)
     this.#listeners.add(own)
     return () => void this.#listeners.delete(own)
+  }
+
+  /** The services that differ, if that can be told without merging all of them. */
+  #patched(said: Snapshot | undefined, snapshot: Snapshot): Service[] | undefined {
+    if (said === undefined || this.#state.revision === 0) return undefined
+    return patch(this.#merged, said, snapshot)
+  }
+
+  #overlay(service: Service): Service {
+    return overlay(service, this.#states.get(serviceKey(service)))
   }
 
   #mergeSources(): void {
@@ -212,6 +235,21 @@ function adopted<T>(
     result.set(key, kept ? old : value)
   }
   return same ? before : result
+}
+
+/** `before` with these values in place of those under their keys; itself if nothing differs. */
+function replacedIn(
+  before: ReadonlyMap<ServiceKey, Service>,
+  values: readonly Service[],
+): ReadonlyMap<ServiceKey, Service> {
+  let result: Map<ServiceKey, Service> | undefined
+  for (const value of values) {
+    const key = serviceKey(value)
+    if (sameData(before.get(key), value)) continue
+    result ??= new Map(before)
+    result.set(key, value)
+  }
+  return result ?? before
 }
 
 function sameMap(a: Assignments, b: Assignments): boolean {

@@ -5,7 +5,7 @@ import t from 'tap'
 import { FairleadError } from '../../../src/errors.js'
 import { checkRecords, LAYOUT_VERSION, readConstants } from '../../../src/dataplane/layout.js'
 import { Bench, kernelTest, OBJECT_DIR } from './bench.js'
-import { network, state } from './fixtures.js'
+import { backend, network, service, state } from './fixtures.js'
 
 t.test('the version is the one of maps.h', (t) => {
   const header = readFileSync(join(OBJECT_DIR, '../../bpf/maps.h'), 'utf8')
@@ -54,15 +54,50 @@ kernelTest(t, 'pinned maps of another version are refused, and left alone', asyn
   await first.close()
   const error: unknown = await Bench.open(pinPath).catch((caught: unknown) => caught)
   t.ok(error instanceof FairleadError && error.code === 'LAYOUT')
-  t.match(String(error), /version 2, not 1/)
+  t.match(String(error), new RegExp(`version ${LAYOUT_VERSION + 1}, not ${LAYOUT_VERSION}`))
   t.match(String(error), /fairlead detach/)
 })
 
-kernelTest(t, 'pinned maps of another size are kept as they are', async (t, pinPath) => {
-  const first = await Bench.open(pinPath, { limits: { services: 10 } })
-  await first.close()
-  const second = await Bench.open(pinPath, { limits: { services: 20 } })
-  t.equal(second.maps.get('services').maxEntries, 10)
-  t.equal(second.installer.ids.services.last, 10)
-  await second.close()
-})
+kernelTest(
+  t,
+  'pinned maps grow and shrink with the limits, and keep what they hold',
+  async (t, pinPath) => {
+    const services = Array.from({ length: 10 }, (_, i) =>
+      service(`n/s${i}`, { vips: [`10.0.0.${100 + i}`], backends: [backend(`10.0.0.${10 + i}`)] }),
+    )
+    const put = async (bench: Bench) => {
+      bench.reconciler.apply(state(1, [network('n')], services))
+      await bench.reconciler.settled(1)
+      t.same(bench.problems, [])
+      await bench.maps.finishTransition()
+      await bench.close()
+    }
+    const first = await Bench.open(pinPath, { limits: { services: 10 } })
+    const flow = {
+      vip: [1, 2, 3, 4],
+      vip_port: 80,
+      client_port: 4000,
+      backend: 7,
+    }
+    const key = { network: 1, client: 1, client_port: 4000, protocol: 6 }
+    const flows = (bench: Bench) => bench.maps.get('flows4')
+    const zero = flows(first).valueCodec.decode(new Uint8Array(flows(first).valueSize)) as object
+    flows(first).set(key, { ...zero, ...flow })
+    await put(first)
+
+    const second = await Bench.open(pinPath, { limits: { services: 20, flows: 4096 } })
+    t.equal(second.maps.get('services').maxEntries, 20)
+    t.equal(second.installer.ids.services.last, 20)
+    t.equal(flows(second).maxEntries, 4096)
+    t.match(flows(second).get(key), flow)
+    await put(second)
+    t.equal(second.reconciler.writes, 0, 'its rows are all there')
+
+    const third = await Bench.open(pinPath, { limits: { services: 5, flows: 512 } })
+    t.equal(third.maps.get('services').maxEntries, 20, 'kept, because it holds more')
+    t.equal(flows(third).maxEntries, 512)
+    t.match(flows(third).get(key), flow)
+    await put(third)
+    t.equal(third.reconciler.writes, 0)
+  },
+)
