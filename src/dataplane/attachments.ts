@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs'
 import { FairleadError } from '../errors.js'
 import type { Log } from '../host/log.js'
-import { NamespaceWatcher } from '../host/namespaces.js'
+import { HOST_NAMESPACE, NamespaceWatcher } from '../host/namespaces.js'
 import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Network, Problem, State } from '../model/types.js'
@@ -37,6 +37,8 @@ interface Scope {
   readonly globs: readonly string[]
   readonly watcher: NamespaceWatcher
   cookies: readonly bigint[]
+  /** Paths, or `host`. */
+  paths: readonly string[]
 }
 
 export class Attachments {
@@ -96,6 +98,12 @@ export class Attachments {
   async reload(): Promise<void> {
     await Promise.all([...this.#networks.values()].map(async (network) => network.reload()))
     await this.#cgroup?.reload()
+  }
+
+  /** Namespaces whose sockets are balanced; undefined: the agent's own. */
+  socketNamespaces(): (string | undefined)[] {
+    const paths = new Set([...this.#scopes.values()].flatMap((scope) => scope.paths))
+    return [...paths].map((path) => (path === HOST_NAMESPACE ? undefined : path))
   }
 
   problems(): Problem[] {
@@ -189,10 +197,11 @@ export class Attachments {
       const scope = this.#scopes.get(name)
       if (scope?.watcher !== watcher) return
       scope.cookies = [...new Set(found.map(({ cookie }) => cookie))]
+      scope.paths = found.map(({ path }) => path)
       if (ready) this.#tellScopes()
       ready = true
     })
-    this.#scopes.set(name, { globs, watcher, cookies })
+    this.#scopes.set(name, { globs, watcher, cookies, paths: [] })
     return watcher
   }
 

@@ -11,9 +11,12 @@ import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
 import { Pins } from './pins.js'
-import { DEFAULT_TIMERS, objectFiles, type Timers } from './programs.js'
+import { DEFAULT_TIMERS, loadAbort, sweepKnobs, objectFiles, type Timers } from './programs.js'
 import { KernelReadback } from './readback.js'
+import { OrphanSockets } from './orphans.js'
 import { Reconciler } from './reconciler.js'
+import { Sweeper } from './sweep.js'
+import type { SweepData } from './sweepThread.js'
 
 export interface DataplaneOptions {
   /** Directory on bpffs, absolute; made if it is not there. */
@@ -51,6 +54,9 @@ export class Dataplane {
   readonly #log: Log
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
+  readonly #sweepData: SweepData
+  #sweeper: Sweeper | undefined
+  readonly #orphans: OrphanSockets | undefined
   #state: State | undefined
   #following: Promise<void> | undefined
   #active = false
@@ -97,17 +103,30 @@ export class Dataplane {
         mapProblems = problems
         tell()
       },
+      onEndings: () => this.#orphans?.look(),
     })
+    const settings = {
+      objectDir: options.objectDir,
+      hz: options.hz ?? features.tick.hz,
+      timers: { ...DEFAULT_TIMERS, ...options.timers },
+      features,
+      hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
+      ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
+    }
+    this.#sweepData = {
+      objectFile: `${options.objectDir}/sweep.bpf.o`,
+      maps: maps.pins.maps,
+      rodata: sweepKnobs(settings),
+    }
+    if (features.flags['sockDestroy'] === true)
+      this.#orphans = new OrphanSockets({
+        load: () => loadAbort(settings, maps),
+        namespaces: () => this.#attachments.socketNamespaces(),
+        log: options.log,
+      })
     this.#attachments = new Attachments({
       maps,
-      settings: {
-        objectDir: options.objectDir,
-        hz: options.hz ?? features.tick.hz,
-        timers: { ...DEFAULT_TIMERS, ...options.timers },
-        features,
-        hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
-        ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
-      },
+      settings,
       cgroupPath: options.cgroupPath ?? features.cgroup2,
       networkId: (name) => installer.ids.networks.get(name),
       onScopes: (scopes) => this.#reconciler.setSockets(scopes),
@@ -157,6 +176,8 @@ export class Dataplane {
     await this.#reconciler.close()
     await this.#following
     clearTimeout(this.#retry)
+    await this.#sweeper?.close()
+    await this.#orphans?.close()
     await this.#attachments.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.#maps.close()
@@ -205,6 +226,8 @@ export class Dataplane {
   }
 
   #finish(revision: number): void {
+    // Not earlier: what is pinned may still be of another layout.
+    this.#sweeper ??= new Sweeper(this.#sweepData, this.#log)
     this.#done = revision
     const done = this.#waiting.filter((waiter) => waiter.revision <= revision)
     this.#waiting = this.#waiting.filter((waiter) => waiter.revision > revision)

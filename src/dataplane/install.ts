@@ -64,6 +64,7 @@ export class Installer {
   readonly installed = new Map<string, Installed>()
   /** What is reached from outside; absent: this node has no edge. */
   outside: Outside | undefined
+  #endings = 0
   /** Backends whose flows were ended because they are down; ids. */
   readonly #down = new Set<number>()
   /** Removed services by key, and backends by id, whose rows are still in the kernel. */
@@ -98,6 +99,11 @@ export class Installer {
     return (
       source?.service === service && source.network === network && source.outside === this.outside
     )
+  }
+
+  /** Grows when flows of a backend have ended by our doing. */
+  get endings(): number {
+    return this.#endings
   }
 
   /** True when the kernel holds exactly this; nothing has to be written. */
@@ -155,6 +161,7 @@ export class Installer {
       this.tables.backends.delete(id)
       this.#down.delete(id)
       this.retirement.leaveBackend(id, backendKey(service, plan.address), service)
+      this.#endings++
       this.#leaving.delete(id)
       if (pace.due) await pace.rest()
     }
@@ -255,7 +262,10 @@ export class Installer {
         flags: backend.flags,
         weight: backend.weight,
       })
-      if (renew && before !== undefined) this.retirement.clearActive(backend.id)
+      if (renew && before !== undefined) {
+        this.retirement.clearActive(backend.id)
+        this.#endings++
+      }
       setMembership(this.#down, backend.id, backend.down)
       undo.push(() => {
         setMembership(this.#down, backend.id, wasDown)

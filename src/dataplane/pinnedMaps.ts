@@ -289,6 +289,11 @@ function isShared(name: string): boolean {
   return !name.includes('.')
 }
 
+/** Room for a SYN flood's share of a second beside those that are in earnest. */
+function embryonicRows({ flows }: Limits): number {
+  return Math.max(1024, Math.ceil(flows / 4))
+}
+
 /** Arrays are indexed by ids, which begin at 1. */
 function mapSizes(limits: Limits, paths: number): Map<string, number> {
   return new Map([
@@ -303,10 +308,14 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
     ['actives', limits.backends + 1],
+    ['sock_actives', limits.backends + 1],
+    ['timers', limits.services + 1],
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
     ['sock_actives', limits.backends + 1],
     ['flows4', limits.flows],
     ['flows6', limits.flows],
+    ['embryonic4', embryonicRows(limits)],
+    ['embryonic6', embryonicRows(limits)],
   ])
 }

@@ -80,7 +80,10 @@ export function loadEdge(
 
 /** @throws BpfError with the verifier's log */
 export function loadXdp(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
-  return load(`${settings.objectDir}/xdp.bpf.o`, maps, { ...common(settings, maps), ...atEdge(maps) })
+  return load(`${settings.objectDir}/xdp.bpf.o`, maps, {
+    ...common(settings, maps),
+    ...atEdge(maps),
+  })
 }
 
 function atEdge({ constants }: PinnedMaps) {
@@ -95,15 +98,31 @@ export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject
   return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings, maps))
 }
 
-function common(settings: ProgramSettings, maps: PinnedMaps) {
-  const { hz, timers, features, randomSeed, hook } = settings
+/** @throws BpfError; kernels before 6.5 cannot end a socket from a program */
+export function loadAbort({ objectDir }: ProgramSettings, maps: PinnedMaps): BpfObject {
+  return load(`${objectDir}/abort.bpf.o`, maps, {})
+}
+
+/** Constants of the sweep, which must judge idleness as the programs do. */
+export function sweepKnobs({ hz, timers }: ProgramSettings): Record<string, number> {
+  return timeouts(hz, timers)
+}
+
+function timeouts(hz: number, timers: Timers) {
   const jiffies = (seconds: number) => Math.round(seconds * hz)
   return {
-    random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
     tcp_syn_timeout_jiffies: jiffies(timers.tcpSynSeconds),
     tcp_established_timeout_jiffies: jiffies(timers.tcpEstablishedSeconds),
     tcp_closing_timeout_jiffies: jiffies(timers.tcpClosingSeconds),
     udp_timeout_jiffies: jiffies(timers.udpSeconds),
+  }
+}
+
+function common(settings: ProgramSettings, maps: PinnedMaps) {
+  const { hz, timers, features, randomSeed, hook } = settings
+  return {
+    random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
+    ...timeouts(hz, timers),
     csum_ipv6_flag: features.csumIpv6Flag ? BPF_F_IPV6 : 0n,
     has_set_retval: features.setRetval ? 1 : 0,
     flows_incomplete: maps.transition === undefined ? 0 : hook === 'tcx' ? 1 : 2,

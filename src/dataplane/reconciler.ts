@@ -26,6 +26,8 @@ export interface ReconcilerOptions {
   readonly sweepIntervalMs: number
   /** All that does not fit at present; called when that has changed. */
   readonly onProblems: (problems: readonly Problem[]) => void
+  /** Backends have left, or are down, and the kernel knows. */
+  readonly onEndings?: () => void
   readonly log: Log
 }
 
@@ -49,6 +51,7 @@ export class Reconciler {
   /** What the kernel holds in full; absent while it may not. */
   #inForce: { readonly state: State; readonly outside: Outside | undefined } | undefined
   #told = '[]'
+  #endings = -1
   #waiting: { readonly revision: number; readonly resolve: () => void }[] = []
   #stats = { revision: 0, cycles: 0, failures: 0, repaired: 0, lastDurationSeconds: 0 }
   #lastError: string | undefined
@@ -129,6 +132,7 @@ export class Reconciler {
       let error: unknown
       try {
         await this.#cycle(state)
+        this.#tellEndings()
       } catch (caught) {
         error = caught
         this.#options.log.error({ err: caught }, 'reconciling failed, will be tried again')
@@ -346,6 +350,14 @@ export class Reconciler {
   }
 
     return tablesInOrder(this.#installer.tables)
+  }
+
+  /** In the first cycle always: backends may have left while no agent ran. */
+  #tellEndings(): void {
+    const { endings } = this.#installer
+    if (endings === this.#endings) return
+    this.#endings = endings
+    this.#options.onEndings?.()
   }
 
   #tell(): void {
