@@ -191,8 +191,8 @@ export class Installer {
     if (networkId === undefined)
       throw new FairleadError('REFERENCE', `network ${network.name} has no id`)
     const id = this.#takeService(key, undo)
-    for (const { address } of reachableBackends(service, this.outside))
     const backendIds = new Map<string, number>()
+    for (const { address } of reachableBackends(service, this.outside))
       backendIds.set(address, this.#takeBackend(id, address, undo))
     const ids = {
       network: networkId,
@@ -242,8 +242,8 @@ export class Installer {
     if (known !== undefined) return id
     undo.push(() => this.ids.backends.release(key))
     if (this.adopted) this.retirement.clearBackend(id)
-  }
     return id
+  }
 
   #writeBackends(plan: ServicePlan, undo: Undo): void {
     const { backends } = this.tables

@@ -308,11 +308,15 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
     ['actives', limits.backends + 1],
+<<<<<<<
+    ['sock_actives', limits.backends + 1],
+|||||||
+=======
     ['sock_actives', limits.backends + 1],
     ['timers', limits.services + 1],
+>>>>>>>
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
-    ['sock_actives', limits.backends + 1],
     ['flows4', limits.flows],
     ['flows6', limits.flows],
     ['embryonic4', embryonicRows(limits)],

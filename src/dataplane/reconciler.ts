@@ -47,9 +47,9 @@ export class Reconciler {
   #nextSweep: number
   #pruned: boolean
   #closed = false
-  readonly #failed = new Map<string, Problem>()
   /** What the kernel holds in full; absent while it may not. */
   #inForce: { readonly state: State; readonly outside: Outside | undefined } | undefined
+  readonly #failed = new Map<string, Problem>()
   #told = '[]'
   #endings = -1
   #waiting: { readonly revision: number; readonly resolve: () => void }[] = []
@@ -112,9 +112,9 @@ export class Reconciler {
     await this.idle()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.#finishLeaving(true)
+    this.#flush()
   }
 
-    this.#flush()
   #wake(): void {
     if (this.#closed) return
     this.#dirty = true
@@ -188,9 +188,9 @@ export class Reconciler {
     this.#inForce = undefined
     const refused = await this.#install(wanted, state, pace)
     await installer.flush(pace)
+    this.#flush()
     // What has left may have made room.
     if (refused.length > 0) {
-    this.#flush()
       await this.#install(refused, state, pace)
       await installer.flush(pace)
     }
@@ -200,13 +200,11 @@ export class Reconciler {
       deleteOrphans(installer)
       this.#pruned = true
     }
-    await this.#sweepIfDue()
-  }
     this.#flush()
     if (this.#failed.size === 0) this.#inForce = { state, outside: installer.outside }
+    await this.#sweepIfDue()
+  }
 
-  /** @returns the services that the kernel refused */
-  async #install(services: readonly Service[], state: State, pace: Pace): Promise<Service[]> {
   /**
    * The services that differ from the state in force, when the same ones are there in the same order:
    * two walks side by side look nothing up.
@@ -246,6 +244,8 @@ export class Reconciler {
     return wanted
   }
 
+  /** @returns the services that the kernel refused */
+  async #install(services: readonly Service[], state: State, pace: Pace): Promise<Service[]> {
     const refused: Service[] = []
     for (const service of services) {
       const network = state.networks.get(service.network)
@@ -264,9 +264,9 @@ export class Reconciler {
       this.#flushWrites()
       await pace.rest()
     }
+    this.#flushWrites()
     return refused
   }
-    this.#flushWrites()
 
   #takeNetworks(state: State): void {
     for (const name of state.networks.keys()) {
@@ -337,8 +337,6 @@ export class Reconciler {
     this.#nextSweep = performance.now() + this.#options.sweepIntervalMs
   }
 
-  /** In the order of writing, so that a repair too never names a row that is not there. */
-  get #tables(): Sweepable[] {
   #flush(): void {
     this.#flushWrites()
     for (const table of [...this.#tables].reverse()) table.flushDeletes()
@@ -349,6 +347,8 @@ export class Reconciler {
     for (const table of this.#tables) table.flushWrites()
   }
 
+  /** In the order of writing, so that a repair too never names a row that is not there. */
+  get #tables(): Sweepable[] {
     return tablesInOrder(this.#installer.tables)
   }
 
