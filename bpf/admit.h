@@ -25,11 +25,21 @@ struct admission {
 	struct packet pkt;
 	union flow_key key;
 	struct overflow_key from; /* where a substitute port is looked up */
+	struct vip vip;
+	struct flow row; /* the one to be stored */
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
 	bool embryonic;	 /* the table that the row is in, or is to be in */
 };
+
+/* Not on the stack: 512 bytes have to do for a whole chain of calls. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct admission);
+} admissions SEC(".maps");
 
 static __always_inline int drop(enum drop_reason reason)
 {
@@ -157,19 +167,24 @@ static __always_inline int carry_direct(struct __sk_buff *skb, struct admission 
 
 /*
  * plan_direct() - may a flow that dials a backend without a VIP have a row?
- * @occupant: the row under the packet's own key, or NULL
  *
  * The row makes a flow through a VIP from the same port to the same backend collide
  * visibly. Two flows of one port to different servers do not collide: the later one
  * passes without a row. Returns whether to store it.
  */
-static __always_inline bool plan_direct(const struct admission *adm, const struct flow *occupant,
-					struct flow *row, const bool v6)
+static __always_inline bool plan_direct(const struct admission *adm, struct flow *row,
+					const bool v6)
 {
+	const struct flow *occupant;
+	bool embryonic;
+
 	if (!starts_flow(&adm->pkt))
 		return false;
-	if (adm->place == PLACE_TAKEN && (!occupant || !to_server(occupant, &adm->pkt, v6)))
-		return false;
+	if (adm->place == PLACE_TAKEN) {
+		occupant = flow_find(&adm->key, &embryonic, v6);
+		if (!occupant || !to_server(occupant, &adm->pkt, v6))
+			return false;
+	}
 	row->flags = FLOW_DIRECT;
 	return true;
 }
@@ -217,38 +232,95 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
 	return DROP_NONE;
 }
 
+static __always_inline void delete_row(const struct admission *adm, const bool v6)
+{
+	if (adm->embryonic)
+		embryonic_delete(&adm->key, v6);
+	else
+		flow_delete(&adm->key, v6);
+}
+
+/*
+ * start_hairpin() - prepare a flow for a backend that was chosen for its own packet.
+ *
+ * Its row never lies under the client's own key, where the fast path would find it.
+ */
+static __always_inline void start_hairpin(struct admission *adm, struct flow *row, const bool v6)
+{
+	if (adm->place == PLACE_OURS)
+		delete_row(adm, v6);
+	row->flags |= FLOW_HAIRPIN;
+	adm->place = PLACE_TAKEN;
+	flow_key_set(&adm->key, &adm->pkt.dst, adm->pkt.sport, adm->pkt.protocol, v6);
+}
+
+/*
+ * end_hairpin() - the client begins anew, and may be given another backend than itself.
+ *
+ * Returns the row under the client's own key, another flow's, or NULL.
+ */
+static __always_inline struct flow *end_hairpin(struct admission *adm, const bool v6)
+{
+	delete_row(adm, v6);
+	flow_key_set(&adm->key, &adm->pkt.src, adm->pkt.sport, adm->pkt.protocol, v6);
+	return flow_find(&adm->key, &adm->embryonic, v6);
+}
+
+/*
+ * is_hairpin_reply() - does a backend answer itself?
+ * @key: of any content; used
+ *
+ * Most packets are told apart by their source, which is no backend's.
+ */
+static __always_inline bool is_hairpin_reply(const struct packet *pkt, union flow_key *key,
+					     const bool v6)
+{
+	struct vip *vip = vip_lookup(network_id, &pkt->src, v6);
+	struct flow *row;
+	bool embryonic;
+
+	if (!vip || !(vip->flags & VIP_BACKEND))
+		return false;
+	flow_key_set(key, &pkt->dst, pkt->dport, pkt->protocol, v6);
+	row = flow_find(key, &embryonic, v6);
+	return row && row->backend_port == pkt->sport && hairpin_by(row, &pkt->src, v6);
+}
+
 /*
  * start() - a packet without a usable flow to an address in `vips`.
- * @occupant: the row under the packet's own key if it is another flow's, or NULL
+ *
+ * The verifier takes it once for all the ways that lead here.
  */
-static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
-				 const struct vip *vip, const struct flow *occupant, const bool v6)
+static __always_inline int start(struct __sk_buff *skb, struct admission *adm, const bool v6)
 {
+	const struct vip *vip = &adm->vip;
 	const struct packet *pkt = &adm->pkt;
-	struct flow row = {
-		.vip_port = pkt->dport,
-		.client_port = pkt->sport,
-		.last_seen = adm->now,
-	};
+	struct flow *row = &adm->row;
 	struct backend *backend = NULL;
 	enum drop_reason reason;
 	__u32 service_id;
 
-	addr_copy(row.vip, pkt->dst.words);
+	__builtin_memset(row, 0, sizeof(*row));
+	row->vip_port = pkt->dport;
+	row->client_port = pkt->sport;
+	row->last_seen = adm->now;
+	addr_copy(row->vip, pkt->dst.words);
 	service_id = vip_service(vip, network_id, &pkt->dst, pkt->dport, pkt->protocol,
-				 &row.backend_port, v6);
+				 &row->backend_port, v6);
 	if (service_id) {
-		reason = plan_flow(skb, adm, service_id, &row, &backend, v6);
+		reason = plan_flow(skb, adm, service_id, row, &backend, v6);
 		if (reason != DROP_NONE)
 			return drop_or_refuse(reason);
+		if (addr_equal(backend->addr, pkt->src.words, v6))
+			start_hairpin(adm, row, v6);
 	} else if (vip->flags & VIP_NODE) {
 		return VERDICT_PASS;
 	} else if (!(vip->flags & VIP_BACKEND)) {
 		return drop_or_refuse(DROP_NO_PORT);
-	} else if (!plan_direct(adm, occupant, &row, v6)) {
+	} else if (!plan_direct(adm, row, v6)) {
 		return VERDICT_PASS;
 	}
-	reason = store(adm, &row, v6);
+	reason = store(adm, row, v6);
 	/* A direct flow that collides with none can do without a row. */
 	if (reason != DROP_NONE && !backend && adm->place != PLACE_TAKEN)
 		return VERDICT_PASS;
@@ -256,11 +328,23 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
 		return drop(reason);
 	if (!backend)
 		return carry_direct(skb, adm, v6);
-	count_connection(row.backend, packet_path);
-	count_active(row.backend, true, PATH_TC);
+	count_connection(row->backend, packet_path);
+	count_active(row->backend, true, PATH_TC);
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);
-	return carry_in(skb, pkt, &row, backend, flow_key_port(&adm->key, v6), v6);
+	if (row->flags & FLOW_HAIRPIN)
+		return VERDICT_HAIRPIN;
+	return carry_in(skb, pkt, row, backend, flow_key_port(&adm->key, v6), v6);
+}
+
+__noinline int start4(struct __sk_buff *skb, struct admission *adm)
+{
+	return adm ? start(skb, adm, false) : VERDICT_DROP;
+}
+
+__noinline int start6(struct __sk_buff *skb, struct admission *adm)
+{
+	return adm ? start(skb, adm, true) : VERDICT_DROP;
 }
 
 /*
@@ -272,47 +356,67 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm,
  */
 static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 {
-	struct admission adm = {.now = now_jiffies()};
-	const struct packet *pkt = &adm.pkt;
+	struct admission *adm;
+	const struct packet *pkt;
 	struct flow *row, *occupant;
 	struct backend *backend;
+	const __u32 only = 0;
 	struct vip *vip;
 
-	parse(skb, &adm.pkt, v6);
+	adm = bpf_map_lookup_elem(&admissions, &only);
+	if (!adm)
+		return VERDICT_DROP;
+	pkt = &adm->pkt;
+	adm->now = now_jiffies();
+	adm->reselects = 0;
+	parse(skb, &adm->pkt, v6);
 	vip = vip_lookup(network_id, &pkt->dst, v6);
 	if (pkt->kind != PACKET_FLOW || !vip)
 		return VERDICT_PASS;
-	flow_key_set(&adm.key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	overflow_key_of(&adm.from, pkt);
-	row = flow_find(&adm.key, &adm.embryonic, v6);
+	flow_key_set(&adm->key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	overflow_key_of(&adm->from, pkt);
+	row = flow_find(&adm->key, &adm->embryonic, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;
-		row = flow_via_overflow(pkt, &adm.from, &adm.key, &adm.embryonic, v6);
+		row = flow_via_overflow(pkt, &adm->from, &adm->key, &adm->embryonic, v6);
 	}
-	adm.place = PLACE_OURS;
+	adm->place = PLACE_OURS;
+	if (!row && !starts_tcp(pkt)) {
+		union flow_key reply;
+
+		if (is_hairpin_reply(pkt, &reply, v6))
+			return VERDICT_HAIRPIN;
+	}
 	if (!row) {
-		adm.place = place_of(occupant, pkt->protocol, adm.now);
-		if (occupant && adm.place == PLACE_OURS)
-			give_up(occupant, pkt->protocol, adm.now);
-	} else if (!flow_expired(row, pkt->protocol, adm.now) && !flow_reopened(row, pkt)) {
+		adm->place = place_of(occupant, pkt->protocol, adm->now);
+		if (occupant && adm->place == PLACE_OURS)
+			give_up(occupant, pkt->protocol, adm->now);
+	} else if (!flow_expired(row, pkt->protocol, adm->now) && !flow_reopened(row, pkt)) {
 		backend = backend_alive(row->backend, row->service, row->incarnation);
 		if (backend || (row->flags & FLOW_DIRECT)) {
-			if (adm.embryonic && !starts_tcp(pkt))
-				row = flow_promote(&adm.key, row, v6);
-			flow_touch(row, flow_flags_in(pkt), adm.now);
+			if (adm->embryonic && !starts_tcp(pkt))
+				row = flow_promote(&adm->key, row, v6);
+			flow_touch(row, flow_flags_in(pkt), adm->now);
 			if (!backend)
-				return carry_direct(skb, &adm, v6);
-			return carry_in(skb, pkt, row, backend, flow_key_port(&adm.key, v6), v6);
+				return carry_direct(skb, adm, v6);
+			if (row->flags & FLOW_HAIRPIN)
+				return VERDICT_HAIRPIN;
+			return carry_in(skb, pkt, row, backend, flow_key_port(&adm->key, v6), v6);
 		}
 		flow_end(row, END_GONE);
 		if (!starts_flow(pkt))
 			return drop_or_refuse(DROP_BACKEND_GONE);
-		adm.reselects = 1;
+		adm->reselects = 1;
 	} else {
-		give_up(row, pkt->protocol, adm.now);
+		give_up(row, pkt->protocol, adm->now);
 	}
-	return start(skb, &adm, vip, occupant, v6);
+	if (row && (row->flags & FLOW_HAIRPIN)) {
+		occupant = end_hairpin(adm, v6);
+		adm->place = place_of(occupant, pkt->protocol, adm->now);
+	}
+	adm->vip = *vip;
+	return v6 ? start6(skb, adm) : start4(skb, adm);
 }
 
 __noinline int admit4(struct __sk_buff *skb)

@@ -10,11 +10,11 @@
 #ifndef FAIRLEAD_FLOW_H
 #define FAIRLEAD_FLOW_H
 
-#include "backend.h"
 #include "config.h"
 #include "count.h"
 #include "maps.h"
 #include "parse.h"
+#include "backend.h"
 
 #define FLOW_FIN_BOTH (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND)
 #define SUBSTITUTE_TRIES 16
@@ -90,6 +90,14 @@ static __always_inline void embryonic_delete(const union flow_key *key, const bo
 		bpf_map_delete_elem(&embryonic6, &key->v6);
 	else
 		bpf_map_delete_elem(&embryonic4, &key->v4);
+}
+
+static __always_inline void flow_delete(const union flow_key *key, const bool v6)
+{
+	if (v6)
+		bpf_map_delete_elem(&flows6, &key->v6);
+	else
+		bpf_map_delete_elem(&flows4, &key->v4);
 }
 
 /* flow_find() - the row of a key in either table. @embryonic: in which; if there is one */
@@ -252,6 +260,22 @@ static __always_inline void overflow_key_of(struct overflow_key *key, const stru
 }
 
 /*
+ * hairpin_by() - is that row of a backend which dialled itself, and is it this one?
+ *
+ * The key does not tell: it has the VIP, which all backends of a service share.
+ */
+static __always_inline bool hairpin_by(const struct flow *row, const struct addr *addr,
+				       const bool v6)
+{
+	struct backend *backend;
+
+	if (!(row->flags & FLOW_HAIRPIN))
+		return false;
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	return backend && addr_equal(backend->addr, addr->words, v6);
+}
+
+/*
  * flow_via_overflow() - the row of a client's packet that lives under another port.
  * @from: the packet's overflow key
  * @key:  the packet's own; leads to the row if one is returned, else is unchanged
@@ -268,13 +292,15 @@ static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
 
 	if (!overflow)
 		return NULL;
-	flow_key_set_port(key, overflow->substitute_port, v6);
+	flow_key_set(key, overflow->hairpin ? &pkt->dst : &pkt->src, overflow->substitute_port,
+		     pkt->protocol, v6);
 	row = flow_find(key, &there, v6);
-	if (row && flow_of(row, pkt, v6)) {
+	if (row && flow_of(row, pkt, v6) &&
+	    (!overflow->hairpin || hairpin_by(row, &pkt->src, v6))) {
 		*embryonic = there;
 		return row;
 	}
-	flow_key_set_port(key, pkt->sport, v6);
+	flow_key_set(key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	return NULL;
 }
 
@@ -287,11 +313,12 @@ static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
  */
 static __always_inline void flow_repair(const struct packet *pkt, const struct flow *row)
 {
-	struct overflow value = {.substitute_port = pkt->dport};
+	const bool hairpin = row->flags & FLOW_HAIRPIN;
+	struct overflow value = {.substitute_port = pkt->dport, .hairpin = hairpin};
 	struct overflow_key from;
 
-	overflow_key_set(&from, &pkt->dst, row->client_port, row->vip, row->vip_port,
-			 pkt->protocol);
+	overflow_key_set(&from, hairpin ? &pkt->src : &pkt->dst, row->client_port, row->vip,
+			 row->vip_port, pkt->protocol);
 	if (bpf_map_lookup_elem(&overflows, &from))
 		return;
 	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
@@ -303,24 +330,28 @@ static __always_inline void flow_repair(const struct packet *pkt, const struct f
  * @from: overflow key of the packet that starts the flow
  * @key:  the packet's own; leads to the row when the result is DROP_NONE
  *
+ * A hairpin's substitute is not the port that was dialled: its replies could not be told
+ * from its requests if the backend listened on the port that it dials from.
  * Returns DROP_NONE, DROP_NO_SOURCE_PORT or DROP_FLOW_TABLE.
  */
 static __always_inline enum drop_reason flow_store_aside(const struct overflow_key *from,
 							 union flow_key *key,
 							 const struct flow *row, const bool v6)
 {
-	struct overflow value = {};
+	const bool hairpin = row->flags & FLOW_HAIRPIN;
+	struct overflow value = {.hairpin = hairpin};
 	__u32 port;
 	long error;
 	int try;
 
-	count_event(EVENT_COLLISION, packet_path);
+	if (!hairpin)
+		count_event(EVENT_COLLISION, packet_path);
 	for (try = 0; try < SUBSTITUTE_TRIES; try++) {
 		port = FIRST_SUBSTITUTE_PORT +
 		       bpf_get_prandom_u32() % (65536 - FIRST_SUBSTITUTE_PORT);
 		value.substitute_port = bpf_htons(port);
 		flow_key_set_port(key, value.substitute_port, v6);
-		if (flow_lookup(key, v6))
+		if (flow_lookup(key, v6) || (hairpin && value.substitute_port == row->vip_port))
 			continue;
 		error = embryonic_update(key, row, BPF_NOEXIST, v6);
 		if (!error)

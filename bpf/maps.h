@@ -53,6 +53,7 @@ enum drop_reason {
 	DROP_PEER,	     /* in a tunnel from a node that is none of ours */
 	DROP_SOURCE_DENIED,  /* the client may not use the service */
 	DROP_OVERLOADED,     /* every backend has as many flows as it may: refused */
+	DROP_ICMP_ERROR,     /* an ICMP error to a VIP about no flow of it */
 	DROP_COUNT,
 };
 
@@ -66,6 +67,7 @@ enum event {
 	EVENT_FLOW_REPAIRED,  /* half of an overflow pair was put back */
 	EVENT_REFUSED,	      /* a refusal was sent (RST, unreachable, ECONNREFUSED) */
 	EVENT_AFFINITY_MOVED, /* a client was given another backend than it had kept */
+	EVENT_ICMP_ERROR,     /* an ICMP error about a flow was translated */
 	EVENT_COUNT,
 };
 

@@ -7,7 +7,9 @@
  */
 #include "admit.h"
 #include "arp.h"
+#include "hairpin.h"
 #include "icmp.h"
+#include "icmperror.h"
 #include "nd.h"
 #include "nic.h"
 #include "refuse.h"
@@ -25,7 +27,7 @@ static __always_inline int answer_vip(struct __sk_buff *skb, const bool v6)
 	if (pkt.kind != PACKET_OTHER)
 		return drop(DROP_MALFORMED);
 	if (!is_echo(skb, &pkt, v6))
-		return drop(DROP_PROTOCOL);
+		return is_icmp_error(skb, &pkt, v6) ? VERDICT_ERROR : drop(DROP_PROTOCOL);
 	if (echo_reply(skb, &pkt, v6))
 		return drop(DROP_REWRITE);
 	count_event(EVENT_ECHO, packet_path);
@@ -122,7 +124,11 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	}
 	if (v6 && pkt.kind == PACKET_OTHER && is_solicitation(skb, &pkt))
 		return VERDICT_NEIGHBOUR;
-	return vip && (vip->flags & VIP_BALANCED) ? VERDICT_ANSWER : VERDICT_PASS;
+	if (!vip)
+		return VERDICT_PASS;
+	if (vip->flags & VIP_BALANCED)
+		return VERDICT_ANSWER;
+	return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 }
 
 __noinline int from_container4(struct __sk_buff *skb)
@@ -169,7 +175,7 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 
 	parse(skb, &pkt, v6);
 	if (pkt.kind != PACKET_FLOW)
-		return VERDICT_PASS;
+		return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
 	row = flow_lookup(&key, v6);
 	if (!row)
@@ -204,14 +210,26 @@ static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool
 {
 	if (verdict == VERDICT_ADMIT)
 		verdict = v6 ? admit6(skb) : admit4(skb);
-	else if (verdict == VERDICT_ANSWER)
+	if (verdict == VERDICT_HAIRPIN)
+		return v6 ? hairpin6(skb) : hairpin4(skb);
+	if (verdict == VERDICT_ANSWER)
 		verdict = v6 ? answer_vip6(skb) : answer_vip4(skb);
 	else if (v6 && verdict == VERDICT_NEIGHBOUR)
 		verdict = answer_solicitation(skb);
+	if (verdict == VERDICT_ERROR)
+		return v6 ? error_to_backend6(skb) : error_to_backend4(skb);
 	if (verdict < VERDICT_REFUSE)
 		return verdict;
 	verdict -= VERDICT_REFUSE;
 	return v6 ? refuse6(skb, verdict) : refuse4(skb, verdict);
+}
+
+/* decide_back() - the same for what goes to a container, or to a client outside. */
+static __always_inline int decide_back(struct __sk_buff *skb, int verdict, const bool v6)
+{
+	if (verdict == VERDICT_ERROR)
+		return v6 ? error_to_client6(skb) : error_to_client4(skb);
+	return verdict;
 }
 
 /* from_container() - ingress of the host side: what the container sends. */
@@ -236,9 +254,9 @@ int to_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return to_container_ip(skb, false);
+		return decide_back(skb, to_container_ip(skb, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return to_container_ip(skb, true);
+		return decide_back(skb, to_container_ip(skb, true), true);
 	return VERDICT_PASS;
 }
 
@@ -270,7 +288,7 @@ static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bo
 	if (step >= EDGE_TOO_BIG)
 		return answer_too_big(skb, step - EDGE_TOO_BIG, v6);
 	if (step == EDGE_REPLY)
-		verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+		verdict = decide_back(skb, v6 ? translate_reply6(skb) : translate_reply4(skb), v6);
 	else if (step != EDGE_ROUTE)
 		verdict = v6 ? decide(skb, from_container6(skb), true)
 			     : decide(skb, from_container4(skb), false);
@@ -317,9 +335,9 @@ int to_edge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return translate_reply4(skb);
+		return decide_back(skb, translate_reply4(skb), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return translate_reply6(skb);
+		return decide_back(skb, translate_reply6(skb), true);
 	return VERDICT_PASS;
 }
 
@@ -359,8 +377,8 @@ int from_bridge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return leave4(skb);
+		return decide_back(skb, leave4(skb), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return leave6(skb);
+		return decide_back(skb, leave6(skb), true);
 	return VERDICT_PASS;
 }

@@ -183,7 +183,7 @@ for (const { name, client, vip, backend, base, quote } of FAMILIES) {
       ip(net, 47, Buffer.alloc(16)),
       echo({ ...net, reply: true }),
       icmp({ ...net, type: v6 ? 128 : 8, code: 1 }),
-      icmp({ ...net, type: v6 ? 1 : 3, rest: Buffer.alloc(40) }),
+      icmp({ ...net, type: v6 ? 137 : 5, rest: Buffer.alloc(40) }),
     ]
     for (const frame of frames) t.equal(dp.fromContainer(frame).verdict, TC.DROP)
     t.same(dp.counted(), { DROP_PROTOCOL: frames.length })
