@@ -54,13 +54,14 @@ static __always_inline bool find_way_out(struct __sk_buff *skb, struct bpf_fib_l
 	union flow_key key;
 	struct packet pkt;
 	struct flow *row;
+	bool embryonic;
 	__u8 ttl;
 
 	parse(skb, &pkt, v6);
 	if (pkt.kind != PACKET_FLOW)
 		return false;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
-	row = flow_lookup(&key, v6);
+	row = flow_find(&key, &embryonic, v6);
 	if (!row || !answers_outside(row, &pkt, v6))
 		return false;
 	if (bpf_skb_load_bytes(skb, v6 ? HOP_LIMIT_OFFSET : TTL_OFFSET, &ttl, sizeof(ttl)) ||

@@ -169,9 +169,10 @@ static __always_inline bool returns_here(const struct packet *pkt, const bool v6
 	struct backend *backend;
 	union flow_key key;
 	struct flow *row;
+	bool embryonic;
 
 	flow_key_set(&key, &pkt->dst, pkt->dport, pkt->protocol, v6);
-	row = flow_lookup(&key, v6);
+	row = flow_find(&key, &embryonic, v6);
 	if (!row)
 		return false;
 	backend = backend_alive(row->backend, row->service, row->incarnation);

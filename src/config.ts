@@ -45,6 +45,8 @@ export interface EdgeConfig {
   readonly mode: 'auto' | 'native' | 'generic' | 'tc'
   /** Absent: the addresses of the interfaces. */
   readonly addresses?: readonly string[]
+  /** Agents of other nodes, whose tunnelled packets are taken. */
+  readonly peers: readonly string[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -119,10 +121,11 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
   })
 }
 
-function edgeOf({ interfaces, mode, addresses }: NonNullable<AgentSection['edge']>): EdgeConfig {
+function edgeOf({ interfaces, mode, addresses, peers = [] }: NonNullable<AgentSection['edge']>): EdgeConfig {
   return {
     interfaces: [...new Set(interfaces)],
     mode: mode ?? 'auto',
+    peers: [...new Set(peers.map(canonicalAddress))],
     ...(addresses && { addresses: [...new Set(addresses.map(canonicalAddress))] }),
   }
 }

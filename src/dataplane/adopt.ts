@@ -5,6 +5,7 @@
  */
 import { fromWords } from '../model/address.js'
 import type { Family } from '../model/types.js'
+import { NO_VIA } from './outside.js'
 import { backendKey, type Installer } from './install.js'
 import {
   addressRow,
@@ -34,7 +35,7 @@ export function adoptPinned(installer: Installer): void {
     const draft = drafts.get(service)
     const address = fromWords(addr)
     if (draft === undefined || !ids.backends.adopt(backendKey(service, address), id)) continue
-    draft.backends.push({ id, address, words: addr, flags, weight, down: false })
+    draft.backends.push({ id, address, words: addr, flags, weight, via: NO_VIA, down: false })
     const { family, key } = addressRow(draft.network, address)
     addVip(installer, draft, { family, key, flags: constants.vip.backend, service: 0 })
   }
@@ -168,6 +169,7 @@ export function deleteOrphans(installer: Installer): void {
   for (const [id] of tables.backends.entries()) {
     if (ids.backends.keyOf(id) !== undefined) continue
     tables.backends.delete(id)
+    tables.vias.delete(id)
     retirement.clearBackend(id)
   }
   for (const row of tables.names.keys()) {

@@ -69,9 +69,9 @@ export class Attachments {
     return new EdgeAttachment(edge, {
       pins: maps.pins,
       hook: settings.hook,
-      load: (mac, xdpAhead) => loadEdge(settings, maps, mac, xdpAhead),
-      loadXdp: () => loadXdp(settings, maps),
-      onAddresses: (addresses) => onOutside({ addresses }),
+      load: (mac, xdpAhead, addresses) => loadEdge(settings, maps, mac, xdpAhead, addresses),
+      loadXdp: (addresses) => loadXdp(settings, maps, addresses),
+      onAddresses: (addresses) => onOutside({ addresses, peers: edge.peers ?? [] }),
       onResult: (error) => this.#setProblem('edge', error),
       log,
     })

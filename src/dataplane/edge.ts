@@ -25,13 +25,15 @@ export interface EdgeOptions {
   readonly mode: EdgeMode
   /** Addresses that ports are published on; absent: those of the interfaces. */
   readonly addresses?: readonly string[]
+  /** Agents of other nodes, whose tunnelled packets are taken. */
+  readonly peers?: readonly string[]
 }
 
 export interface EdgeContext {
   readonly pins: Pins
   readonly hook: 'tcx' | 'clsact'
-  readonly load: (mac: Uint8Array, xdpAhead: boolean) => BpfObject
-  readonly loadXdp: () => BpfObject
+  readonly load: (mac: Uint8Array, xdpAhead: boolean, addresses: readonly string[]) => BpfObject
+  readonly loadXdp: (addresses: readonly string[]) => BpfObject
   readonly onAddresses: (addresses: readonly string[]) => void
   /** Called with what went wrong last, or undefined once all is well. */
   readonly onResult: (error: unknown) => void
@@ -159,10 +161,10 @@ export class EdgeAttachment {
   async #reconcile(view: LinkView): Promise<void> {
     const nics = view.links.filter(({ name }) => matchesAny(this.#options.interfaces, name))
     const waysOut = view.links.filter((link) => !nics.includes(link) && this.#isWayOut(link))
-    const stale = this.#stale
+    let stale = this.#stale
     this.#stale = false
     try {
-      await this.#tellAddresses(nics)
+      stale = (await this.#tellAddresses(nics)) || stale
       const wanted = new Set([...nics, ...waysOut].map((link) => portKey(view, link)))
       for (const [key, port] of this.#ports) if (!wanted.has(key)) await this.#drop(key, port)
       for (const link of waysOut) await this.#attach(view, link, stale, false)
@@ -186,12 +188,14 @@ export class EdgeAttachment {
     )
   }
 
-  async #tellAddresses(nics: readonly HostLink[]): Promise<void> {
+  /** True when they have changed: they are constants of the programs. */
+  async #tellAddresses(nics: readonly HostLink[]): Promise<boolean> {
     const { addresses } = this.#options
     const found = addresses ?? (await addressesOf(nics))
-    if (sameData(found, this.#addresses)) return
+    if (sameData(found, this.#addresses)) return false
     this.#addresses = found
     this.#context.onAddresses(found)
+    return true
   }
 
   async #attach(view: LinkView, link: HostLink, stale: boolean, isNic: boolean): Promise<void> {
@@ -202,7 +206,8 @@ export class EdgeAttachment {
     const withXdp = isNic && mode !== 'tc'
     const opened: BpfObject[] = []
     try {
-      const object = context.load(link.mac ?? NO_MAC, withXdp)
+      const addresses = this.#addresses ?? []
+      const object = context.load(link.mac ?? NO_MAC, withXdp, addresses)
       opened.push(object)
       const holds: Hold[] = []
       for (const [direction, program] of isNic ? NIC_PROGRAMS : WAY_OUT_PROGRAMS)
@@ -211,7 +216,7 @@ export class EdgeAttachment {
         this.#keep(key, { interface: link, object, holds }, before)
         return
       }
-      const xdp = context.loadXdp()
+      const xdp = context.loadXdp(addresses)
       opened.push(xdp)
       holds.push(await this.#attachXdp(view, link, xdp.program('from_wire')))
       this.#keep(key, { interface: link, object, xdp, holds }, before)

@@ -159,6 +159,7 @@ export class Installer {
     }
     for (const [id, { plan, service }] of this.#leaving) {
       this.tables.backends.delete(id)
+      this.tables.vias.delete(id)
       this.#down.delete(id)
       this.retirement.leaveBackend(id, backendKey(service, plan.address), service)
       this.#endings++
@@ -252,6 +253,7 @@ export class Installer {
     )
     let incarnation = this.#reserveIncarnations(renewed.length)
     for (const backend of plan.backends) {
+      this.#writeVia(backend, undo)
       const before = backends.get(backend.id)
       const wasDown = this.#down.has(backend.id)
       const renew = before === undefined || (backend.down && !wasDown)
@@ -273,6 +275,17 @@ export class Installer {
         else backends.put(backend.id, before)
       })
     }
+  }
+
+  #writeVia({ id, via }: BackendPlan, undo: Undo): void {
+    const { vias } = this.tables
+    const before = vias.get(id)
+    if (via.kind !== this.constants.via.here) vias.put(id, { addr: via.words, kind: via.kind })
+    else if (before !== undefined) vias.delete(id)
+    undo.push(() => {
+      if (before === undefined) vias.delete(id)
+      else vias.put(id, before)
+    })
   }
 
   /** Written before the rows that use them: an agent that dies between hands none out twice. */

@@ -38,6 +38,8 @@ const RECORDS: Readonly<Record<string, Value>> = {
   },
   backend: { addr: ADDRESS, service: U32, incarnation: U32, flags: U32, weight: U32 },
   source_key: { prefix_bits: U32, service: U32, family: U32, addr: ADDRESS },
+  via: { addr: ADDRESS, kind: U32 },
+  peer_key: { addr: ADDRESS },
   netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
   name_key: { kind: U32, id: U32 },
   name: { text: 'x'.repeat(131) },
@@ -80,6 +82,7 @@ export function readConstants(types: TypeTable): Constants {
   const flag = reader(types, 'vip_flag')
   const algorithm = reader(types, 'algorithm')
   const kind = reader(types, 'name_kind')
+  const via = reader(types, 'via_kind')
   const algorithms = Object.fromEntries(
     ALGORITHMS.map((name) => [name, algorithm(`ALGORITHM_${name.toUpperCase()}`)]),
   ) as Record<Algorithm, number>
@@ -98,6 +101,12 @@ export function readConstants(types: TypeTable): Constants {
     closed: backend('BACKEND_CLOSED'),
     service: { sources: service('SERVICE_SOURCES'), listedOnly: service('SERVICE_LISTED_ONLY') },
     source: { allow: rule('SOURCE_ALLOW'), deny: rule('SOURCE_DENY') },
+    via: {
+      here: via('VIA_HERE'),
+      entry: via('VIA_ENTRY'),
+      'dsr-mac': via('VIA_DSR_MAC'),
+      'dsr-tunnel': via('VIA_DSR_TUNNEL'),
+    },
     name: { network: kind('NAME_NETWORK'), service: kind('NAME_SERVICE') },
     paths: ordered(types, 'hook_path', 'PATH_'),
     dropReasons: ordered(types, 'drop_reason', 'DROP_'),

@@ -23,6 +23,8 @@ export function openInstaller(maps: PinnedMaps, node = ''): Installer {
     slots: new SlotTable('slots', maps.get('slots')),
     sources: new HashTable('sources', maps.get('sources')),
     backends: new ArrayTable('backends', maps.get('backends')),
+    vias: new ArrayTable('vias', maps.get('vias')),
+    peers: new HashTable('peers', maps.get('peers')),
     netnses: new HashTable('netnses', maps.get('netnses')),
     names: new HashTable('names', maps.get('names')),
     layout: new ArrayTable('layout', maps.get('layout')),

@@ -2,8 +2,8 @@
  * What of a service is reached from outside, by the edge interfaces of the node: rows of network 0.
  * Pure.
  */
-import { family } from '../model/address.js'
-import type { Network, Port, Service } from '../model/types.js'
+import { family, toWords } from '../model/address.js'
+import type { Backend, Network, Port, Service } from '../model/types.js'
 import { addressRow, IPPROTO, type PortPlan, type VipPlan, type Words } from './rows.js'
 
 /** The network of the programs at the edge; no network has this id. */
@@ -12,7 +12,18 @@ export const OUTSIDE_NETWORK = 0
 export interface Outside {
   /** Addresses of this node that ports are published on. */
   readonly addresses: readonly string[]
+  /** Agents of other nodes, whose tunnelled packets are taken. */
+  readonly peers: readonly string[]
 }
+
+/** How packets from outside get to a backend. */
+export interface ViaPlan {
+  /** Where the tunnel ends. */
+  readonly words: number[]
+  readonly kind: number
+}
+
+export const NO_VIA: ViaPlan = { words: [0, 0, 0, 0], kind: 0 }
 
 interface Scope {
   readonly service: Service
@@ -59,6 +70,20 @@ function nodeAddresses({ publish = [], backends }: Service, { addresses }: Outsi
   if (publish.length === 0) return []
   const families = new Set(backends.map(({ address }) => family(address)))
   return addresses.filter((address) => families.has(family(address)))
+}
+
+/** One whose agent is this node's own is here, whatever the service says. */
+export function viaOf(
+  { address, via }: Backend,
+  { return: path = 'entry' }: Service,
+  outside: Outside | undefined,
+  { via: kinds }: Words,
+): ViaPlan {
+  const here = outside === undefined || (via !== undefined && outside.addresses.includes(via))
+  if (here) return NO_VIA
+  if (path === 'entry')
+    return via === undefined ? NO_VIA : { words: [...toWords(via)], kind: kinds.entry }
+  return { words: [...toWords(address)], kind: kinds[path] }
 }
 
 function portRow(address: string, { protocol, port, targetPort }: Port, id: number): PortPlan {

@@ -307,6 +307,8 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['names', limits.services + MAX_NETWORKS],
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
+    ['vias', limits.backends + 1],
+    ['entries', limits.flows],
     ['actives', limits.backends + 1],
 <<<<<<<
     ['sock_actives', limits.backends + 1],

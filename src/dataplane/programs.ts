@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { BpfObject } from 'libbpf-ts'
 import type { HostFeatures } from '../host/features.js'
+import { family, toWords } from '../model/address.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 
@@ -73,21 +74,32 @@ export function loadEdge(
   maps: PinnedMaps,
   mac: Uint8Array,
   xdpAhead: boolean,
+  addresses: readonly string[],
 ): BpfObject {
-  const knobs = { ...atEdge(maps), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
+  const knobs = { ...atEdge(maps, addresses), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
   return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings, maps), ...knobs }, true)
 }
 
 /** @throws BpfError with the verifier's log */
-export function loadXdp(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
+export function loadXdp(
+  settings: ProgramSettings,
+  maps: PinnedMaps,
+  addresses: readonly string[],
+): BpfObject {
   return load(`${settings.objectDir}/xdp.bpf.o`, maps, {
     ...common(settings, maps),
     ...atEdge(maps),
   })
 }
 
-function atEdge({ constants }: PinnedMaps) {
-  return { network_id: OUTSIDE_NETWORK, packet_path: constants.paths.indexOf('xdp') }
+function atEdge({ constants }: PinnedMaps, addresses: readonly string[]) {
+  const first = (of: 4 | 6) => addresses.find((address) => family(address) === of)
+  return {
+    network_id: OUTSIDE_NETWORK,
+    packet_path: constants.paths.indexOf('xdp'),
+    edge_addr4: [...toWords(first(4) ?? '0.0.0.0')][3] ?? 0,
+    edge_addr6: [...toWords(first(6) ?? '::')],
+  }
 }
 
 /** Programs of tc.bpf.o that have no place at a container. */
@@ -132,7 +144,7 @@ function common(settings: ProgramSettings, maps: PinnedMaps) {
 function load(
   file: string,
   maps: PinnedMaps,
-  rodata: Readonly<Record<string, number | bigint | Uint8Array>>,
+  rodata: Readonly<Record<string, number | bigint | Uint8Array | number[]>>,
   edge = false,
 ): BpfObject {
   const object = BpfObject.open(file)

@@ -5,6 +5,7 @@
  */
 import { FairleadError, type ErrorCode } from '../errors.js'
 import type { Log } from '../host/log.js'
+import { toWords } from '../model/address.js'
 import type { ReconcileStats } from '../model/readback.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
@@ -79,6 +80,7 @@ export class Reconciler {
   /** Addresses of this node that ports may be published on. */
   setOutside(outside: Outside): void {
     this.#installer.outside = outside
+    writePeers(this.#installer, outside.peers)
     this.#wake()
   }
 
@@ -367,6 +369,12 @@ export class Reconciler {
     this.#told = text
     this.#options.onProblems(problems)
   }
+}
+
+function writePeers({ tables: { peers } }: Installer, addresses: readonly string[]): void {
+  const wanted = new Set(addresses.map((address) => peers.keyOf({ addr: [...toWords(address)] })))
+  for (const key of wanted) peers.put(key, 1)
+  for (const key of peers.keys()) if (!wanted.has(key)) peers.delete(key)
 }
 
 function takeNetwork({ ids, tables, constants }: Installer, name: Network['name']): void {

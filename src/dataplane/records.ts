@@ -46,6 +46,11 @@ export interface SourceKey extends Fields {
   addr: number[]
 }
 
+export interface ViaRow extends Fields {
+  addr: number[]
+  kind: number
+}
+
 export interface NameKey extends Fields {
   kind: number
   id: number
@@ -67,6 +72,8 @@ export interface Tables {
   readonly slots: SlotTable
   readonly sources: HashTable<SourceKey, number>
   readonly backends: ArrayTable<BackendRow>
+  readonly vias: ArrayTable<ViaRow>
+  readonly peers: HashTable
   readonly netnses: HashTable<bigint>
   readonly names: HashTable<NameKey, NameRow>
   readonly layout: ArrayTable<LayoutRow>
@@ -77,6 +84,8 @@ export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] 
   return [
     tables.layout,
     tables.names,
+    tables.vias,
+    tables.peers,
     tables.backends,
     tables.slots,
     tables.sources,

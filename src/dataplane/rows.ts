@@ -5,9 +5,16 @@
 import type { Value } from 'libbpf-ts'
 import { Cidr, family, toWords } from '../model/address.js'
 import { serviceRing, servingBackends } from '../model/ring.js'
-import type { Algorithm, Backend, Family, Network, Service } from '../model/types.js'
+import type { Algorithm, Backend, Family, Network, ReturnPath, Service } from '../model/types.js'
 import { policyOf, sourcePlans } from './policy.js'
-import { isPublished, outsidePorts, outsideVips, type Outside } from './outside.js'
+import {
+  isPublished,
+  outsidePorts,
+  outsideVips,
+  viaOf,
+  type Outside,
+  type ViaPlan,
+} from './outside.js'
 
 export type Fields = Record<string, Value>
 
@@ -21,6 +28,7 @@ export interface Words {
     readonly node: number
   }
   readonly onLink: number
+  readonly via: Readonly<Record<'here' | ReturnPath, number>>
   readonly closed: number
   readonly service: { readonly sources: number; readonly listedOnly: number }
   readonly source: { readonly allow: number; readonly deny: number }
@@ -41,6 +49,7 @@ export interface BackendPlan {
   readonly words: number[]
   readonly flags: number
   readonly weight: number
+  readonly via: ViaPlan
   /** Its flows end: the row changes incarnation. */
   readonly down: boolean
 }
@@ -132,6 +141,7 @@ export function servicePlan(
         (subnets.some((subnet) => subnet.contains(backend.address)) ? words.onLink : 0) |
         (taking.has(backend) ? 0 : words.closed),
       weight: backend.weight,
+      via: viaOf(backend, service, outside, words),
       down: backend.state === 'down',
     })),
     ring4: serviceRing(service, serving[4], idOf),

@@ -265,7 +265,8 @@ function backendsOf(entry: ServiceEntry, complain: Complain): Backend[] {
     if (one === undefined || (two !== undefined && family(one) === family(two))) {
       complain(['backends', i, 'address'], 'must be one address, or one per family')
     }
-    const { weight = 1, state = 'active', slot, hostname, node, priority } = { ...given }
+    const { weight = 1, state = 'active', slot, hostname, node, priority, via } = { ...given }
+    const nodes = (typeof via === 'string' ? [via] : (via ?? [])).map(canonicalAddress)
     return addresses.map((address) => ({
       address,
       weight,

@@ -273,6 +273,10 @@ export const serviceSchema = fields(
       256,
       "Ports of the node's addresses that lead to the backends",
     ).optional(),
+    return: choice(
+      ['entry', 'dsr-mac', 'dsr-tunnel'],
+      'How replies from other nodes get back to clients outside; default entry',
+    ).optional(),
     algorithm: choice(ALGORITHMS, 'How connections are spread; default rr').optional(),
     tableSize: integer(
       3,
