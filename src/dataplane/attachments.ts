@@ -98,6 +98,7 @@ export class Attachments {
   async reload(): Promise<void> {
     await Promise.all([...this.#networks.values()].map(async (network) => network.reload()))
     await this.#cgroup?.reload()
+    await this.#edge?.reload()
   }
 
   /** Namespaces whose sockets are balanced; undefined: the agent's own. */

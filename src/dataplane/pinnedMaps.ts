@@ -310,13 +310,8 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['vias', limits.backends + 1],
     ['entries', limits.flows],
     ['actives', limits.backends + 1],
-<<<<<<<
-    ['sock_actives', limits.backends + 1],
-|||||||
-=======
     ['sock_actives', limits.backends + 1],
     ['timers', limits.services + 1],
->>>>>>>
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
     ['flows4', limits.flows],

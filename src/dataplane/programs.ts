@@ -88,7 +88,7 @@ export function loadXdp(
 ): BpfObject {
   return load(`${settings.objectDir}/xdp.bpf.o`, maps, {
     ...common(settings, maps),
-    ...atEdge(maps),
+    ...atEdge(maps, addresses),
   })
 }
 
