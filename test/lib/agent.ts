@@ -25,6 +25,8 @@ export interface Revision {
 }
 
 export class Agent {
+  /** The command's file, for what runs without an agent. */
+  readonly program = command
   readonly folder: string
   readonly file: string
   readonly socket: string
