@@ -22,7 +22,7 @@ export interface Route {
   readonly value: Convert
 }
 
-/** `fresh`: its rows cannot be walked, and the new map begins empty. */
+/** `fresh`: its rows cannot be walked, or mean nothing for long, and the new map begins empty. */
 export type Fate = 'same' | 'fresh' | Route
 
 /**
@@ -43,6 +43,8 @@ export function fateOf(from: KernelMap, to: KernelMap, size = to.maxEntries): Fa
     from.type === to.type || (TABLES.has(from.type) && TABLES.has(to.type) && !from.perCpu)
   if (!alike) throw refuse(`was of type ${from.type} and is of type ${to.type}`)
   if (bare && !sameLayout) throw refuse('its records have no names, and another size')
+  // A union cannot be written without knowing which member counts. Per CPU it is scratch space.
+  if (!isWritable(to) && from.perCpu) return 'fresh'
   const key = converter(from.keyCodec, to.keyCodec, true)
   if (typeof key === 'string') throw refuse(key)
   const value = converter(from.valueCodec, to.valueCodec, false)
@@ -275,6 +277,16 @@ function* batches(
 
 function layoutOf(map: KernelMap): string {
   return `${map.keyCodec.describe()} ${map.valueCodec.describe()}`
+}
+
+function isWritable({ valueCodec }: KernelMap): boolean {
+  const bytes = new Uint8Array(valueCodec.size)
+  try {
+    valueCodec.encode(valueCodec.decode(bytes), bytes)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Without BTF there are no names, and nothing to compare but sizes. */
