@@ -78,7 +78,12 @@ export class Dataplane {
     const { objectDir, limits, log } = options
     const maps = await PinnedMaps.open(pins, objectFiles(objectDir), limits, log)
     try {
-      return new Dataplane(options, features, maps, openInstaller(maps, options.node))
+      return new Dataplane(
+        options,
+        features,
+        maps,
+        openInstaller(maps, options.node, options.hz ?? features.tick.hz),
+      )
     } catch (error) {
       maps.close()
       throw error

@@ -81,6 +81,8 @@ export class Installer {
     readonly adopted: boolean,
     /** Name of this node. */
     readonly node = '',
+    /** Jiffies in a second. */
+    readonly hz = 250,
   ) {
     const { vips, ports } = tables
     this.vips = {
@@ -153,6 +155,7 @@ export class Installer {
       this.#free(before.range4)
       this.#free(before.range6)
       this.#leave(before.plan, new Set())
+      if (this.tables.timers.has(before.plan.id)) this.tables.timers.delete(before.plan.id)
       this.retirement.leaveService(before.plan.id, key)
       this.#gone.delete(key)
       if (pace.due) await pace.rest()
@@ -206,6 +209,7 @@ export class Installer {
     const range4 = this.#writeRing(plan.ring4, before?.plan.ring4, before?.range4, undo)
     const range6 = this.#writeRing(plan.ring6, before?.plan.ring6, before?.range6, undo)
     this.#writeSources(plan, undo)
+    this.#writeTimers(id, service, undo)
     this.#writeService(plan, range4, range6, undo)
     for (const { family, key: row, value } of plan.ports) {
       const table = this.ports[family]
@@ -354,6 +358,25 @@ export class Installer {
     undo.push(() => {
       if (before === undefined) services.delete(row)
       else services.put(row, before)
+    })
+  }
+
+  /** No row is as good as one of zeros: the defaults. */
+  #writeTimers(id: number, { timeouts = {} }: Service, undo: Undo): void {
+    const { timers } = this.tables
+    const before = timers.get(id)
+    const jiffies = (seconds = 0) => Math.round(seconds * this.hz)
+    const row = {
+      syn_jiffies: jiffies(timeouts.synSeconds),
+      established_jiffies: jiffies(timeouts.establishedSeconds),
+      closing_jiffies: jiffies(timeouts.closingSeconds),
+      udp_jiffies: jiffies(timeouts.udpSeconds),
+    }
+    if (Object.values(row).some((value) => value > 0)) timers.put(id, row)
+    else if (before !== undefined) timers.delete(id)
+    undo.push(() => {
+      if (before !== undefined) timers.put(id, before)
+      else if (timers.has(id)) timers.delete(id)
     })
   }
 

@@ -40,6 +40,7 @@ const RECORDS: Readonly<Record<string, Value>> = {
   source_key: { prefix_bits: U32, service: U32, family: U32, addr: ADDRESS },
   via: { addr: ADDRESS, kind: U32 },
   peer_key: { addr: ADDRESS },
+  timers: { syn_jiffies: U32, established_jiffies: U32, closing_jiffies: U32, udp_jiffies: U32 },
   netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
   name_key: { kind: U32, id: U32 },
   name: { text: 'x'.repeat(131) },
@@ -75,6 +76,7 @@ export interface Constants extends Words {
   readonly paths: readonly string[]
   readonly dropReasons: readonly string[]
   readonly events: readonly string[]
+  readonly ends: readonly string[]
 }
 
 /** @throws FairleadError LAYOUT when an enum or one of its constants is missing */
@@ -111,6 +113,7 @@ export function readConstants(types: TypeTable): Constants {
     paths: ordered(types, 'hook_path', 'PATH_'),
     dropReasons: ordered(types, 'drop_reason', 'DROP_'),
     events: ordered(types, 'event', 'EVENT_'),
+    ends: ordered(types, 'flow_end', 'END_'),
   }
 }
 

@@ -8,8 +8,11 @@ import { Retirement } from './retirement.js'
 import { SlotAllocator } from './slots.js'
 import { ArrayTable, HashTable, SlotTable } from './tables.js'
 
-/** @param node name of this node */
-export function openInstaller(maps: PinnedMaps, node = ''): Installer {
+/**
+ * @param node name of this node
+ * @param hz   jiffies in a second
+ */
+export function openInstaller(maps: PinnedMaps, node = '', hz = 250): Installer {
   const tables: Tables = {
     vips: {
       4: new HashTable('vips4', maps.get('vips4')),
@@ -25,6 +28,7 @@ export function openInstaller(maps: PinnedMaps, node = ''): Installer {
     backends: new ArrayTable('backends', maps.get('backends')),
     vias: new ArrayTable('vias', maps.get('vias')),
     peers: new HashTable('peers', maps.get('peers')),
+    timers: new ArrayTable('timers', maps.get('timers')),
     netnses: new HashTable('netnses', maps.get('netnses')),
     names: new HashTable('names', maps.get('names')),
     layout: new ArrayTable('layout', maps.get('layout')),
@@ -54,6 +58,7 @@ export function openInstaller(maps: PinnedMaps, node = ''): Installer {
     maps.constants,
     maps.adopted,
     node,
+    hz,
   )
   if (maps.adopted) adoptPinned(installer)
   return installer

@@ -30,6 +30,8 @@ const COUNTED = [
   'names',
   'flows4',
   'flows6',
+  'embryonic4',
+  'embryonic6',
   'overflows',
   'udp_to',
   'udp_from',
@@ -78,6 +80,10 @@ export class KernelReadback implements Readback {
     return this.#reasons('events', this.#parts.maps.constants.events)
   }
 
+  ends(): ReasonCount[] {
+    return this.#reasons('ends', this.#parts.maps.constants.ends)
+  }
+
   occupancy(): MapOccupancy[] {
     const { maps, installer } = this.#parts
     const present = new Map(maps.all().map((map) => [map.name, map]))
@@ -116,8 +122,23 @@ export class KernelReadback implements Readback {
       const owner = owners.get(Math.floor(index / paths.length))
       const path = paths[index % paths.length]
       if (owner === undefined || path === undefined) continue
-      rows.push({ ...owner, path: path as Path, ...toCounters(value) })
+      const active = name === 'counters' && owner.backend !== undefined
+      rows.push({
+        ...owner,
+        path: path as Path,
+        ...toCounters(value),
+        ...(active && this.#active(Math.floor(index / paths.length), path as Path)),
+      })
     }
+  }
+
+  /** The socket path has a gauge of its own; what is not of it stands with tc. */
+  #active(backend: number, path: Path): { active: number } {
+    const { maps } = this.#parts
+    const sock = Number(maps.get('sock_actives').get(backend) ?? 0n)
+    if (path === 'sock') return { active: sock }
+    if (path !== 'tc') return { active: 0 }
+    return { active: Math.max(0, Number(maps.get('actives').get(backend) ?? 0n) - sock) }
   }
 
   #readRetired(services: ReadonlyMap<number, { service: string }>, rows: BackendCounters[]): void {

@@ -65,6 +65,13 @@ export interface LayoutRow extends Fields {
   incarnation: number
 }
 
+export interface TimersRow extends Fields {
+  syn_jiffies: number
+  established_jiffies: number
+  closing_jiffies: number
+  udp_jiffies: number
+}
+
 export interface Tables {
   readonly vips: Readonly<Record<Family, HashTable<AddressKey, VipRow>>>
   readonly ports: Readonly<Record<Family, HashTable<AddressKey, PortRow>>>
@@ -74,6 +81,7 @@ export interface Tables {
   readonly backends: ArrayTable<BackendRow>
   readonly vias: ArrayTable<ViaRow>
   readonly peers: HashTable
+  readonly timers: ArrayTable<TimersRow>
   readonly netnses: HashTable<bigint>
   readonly names: HashTable<NameKey, NameRow>
   readonly layout: ArrayTable<LayoutRow>
@@ -89,6 +97,7 @@ export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] 
     tables.backends,
     tables.slots,
     tables.sources,
+    tables.timers,
     tables.services,
     tables.ports[4],
     tables.ports[6],

@@ -46,6 +46,18 @@ export const definitions = {
     help: 'Flows that were given a backend.',
     labels: [...backend, 'path'],
   },
+  active: {
+    name: 'fairlead_connections_active',
+    type: 'gauge',
+    help: 'Connections that have not ended; UDP on the socket path is not among them.',
+    labels: [...backend, 'path'],
+  },
+  ends: {
+    name: 'fairlead_connections_ended_total',
+    type: 'counter',
+    help: 'Flows that ended, by reason: fin, reset, idle, gone (the backend), evicted.',
+    labels: ['reason', 'path'],
+  },
   drops: {
     name: 'fairlead_drops_total',
     type: 'counter',

@@ -110,12 +110,12 @@ class WantedSeries {
 }
 
 const kernelCounters = [
-  ...(['packets', 'bytes', 'connections', 'drops', 'events'] as const),
+  ...(['packets', 'bytes', 'connections', 'ends', 'drops', 'events'] as const),
   ...(['reconcileCycles', 'reconcileFailures', 'repairedRows'] as const),
 ]
 const kernelGauges = [
   ...(['appliedRevision', 'reconcileDuration', 'mapEntries', 'mapCapacity'] as const),
-  ...(['attachments', 'features'] as const),
+  ...(['attachments', 'features', 'active'] as const),
 ]
 type KernelMetric = (typeof kernelCounters)[number] | (typeof kernelGauges)[number]
 type Reading = Readonly<Record<KernelMetric, SampleSource>>
@@ -153,6 +153,7 @@ class KernelSeries {
 
 function readKernel(readback: Readback): Reading {
   const rows = readback.counters()
+  const ends = readback.ends()
   const drops = readback.drops()
   const events = readback.events()
   const maps = readback.occupancy()
@@ -163,6 +164,8 @@ function readKernel(readback: Readback): Reading {
     packets: () => from.packetSamples(rows),
     bytes: () => from.byteSamples(rows),
     connections: () => from.connectionSamples(rows),
+    active: () => from.activeSamples(rows),
+    ends: () => from.reasonSamples('reason', ends),
     drops: () => from.reasonSamples('reason', drops),
     events: () => from.reasonSamples('event', events),
     reconcileCycles: () => from.one(reconcile.cycles),

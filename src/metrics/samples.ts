@@ -37,6 +37,11 @@ export function* connectionSamples(rows: Rows): Generator<Sample> {
   for (const row of rows) yield { labels: rowLabels(row), value: row.connections }
 }
 
+export function* activeSamples(rows: Rows): Generator<Sample> {
+  for (const row of rows)
+    if (row.active !== undefined) yield { labels: rowLabels(row), value: row.active }
+}
+
 export function* infoSamples({ services }: State): Generator<Sample> {
   for (const [key, { mode, algorithm, vips }] of services) {
     const labels = { ...serviceLabels(key), mode, algorithm, vips: labelText(vips.join(',')) }

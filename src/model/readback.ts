@@ -18,6 +18,8 @@ export interface BackendCounters extends Counters {
   /** Canonical address; absent: what backends that have left the service had counted. */
   readonly backend?: string
   readonly path: Path
+  /** Connections that have not ended; not of UDP on the socket path. Goes up and down. */
+  readonly active?: number
 }
 
 export interface ReasonCount {
@@ -65,6 +67,8 @@ export interface Readback {
   counters(): BackendCounters[]
   drops(): ReasonCount[]
   events(): ReasonCount[]
+  /** Why flows ended. */
+  ends(): ReasonCount[]
   occupancy(): MapOccupancy[]
   attachments(): AttachmentInfo[]
   reconcile(): ReconcileStats

@@ -142,6 +142,18 @@ export type HealthCheck = HealthTiming &
       }
   )
 
+/** How long a service's flows may be idle before they are forgotten; absent: the default. */
+export interface Timeouts {
+  /** TCP, until the client has answered the backend; default 60. */
+  readonly synSeconds?: number
+  /** TCP, until both sides have closed; default 8,000. */
+  readonly establishedSeconds?: number
+  /** TCP, once both have, or one has reset; default 30. */
+  readonly closingSeconds?: number
+  /** Default 120. */
+  readonly udpSeconds?: number
+}
+
 /** A service on one network, as a source gives it. */
 export interface ServiceSpec {
   readonly network: string
@@ -170,6 +182,7 @@ export interface ServiceSpec {
   readonly backends: readonly Backend[]
   /** Absent: backends are not checked. */
   readonly health?: HealthCheck
+  readonly timeouts?: Timeouts
 }
 
 /** A service on one network with its VIPs settled: none in mode dnsrr or if the pool had none. */

@@ -5,7 +5,7 @@
 import { canonicalAddress, Cidr, family, formatListen, parseListen } from '../../model/address.js'
 import { findConflicts, poolFamilies } from '../../model/merge.js'
 import { serviceKey } from '../../model/types.js'
-import type { Backend, Family, Network, Port, ServiceSpec } from '../../model/types.js'
+import type { Backend, Family, Network, Port, ServiceSpec, Timeouts } from '../../model/types.js'
 import { choiceOf } from './choice.js'
 import { YamlFile, type FieldPath, type Mistake } from './document.js'
 import { durationMs, expectation, shown } from './fields.js'
@@ -211,6 +211,7 @@ function commonPart(
     aliases: [...new Set((entry.aliases ?? []).map((alias) => alias.toLowerCase()))],
     backends: backendsOf(entry, complain),
     ...(health === undefined ? {} : { health }),
+    ...(entry.timeouts === undefined ? {} : { timeouts: timeoutsOf(entry.timeouts) }),
   }
 }
 
@@ -397,4 +398,15 @@ function complaints(yaml: YamlFile, at: FieldPath): Complain {
     mistakes.push({ place: yaml.place([...at, ...path]), code, reason })
   }
   return Object.assign(complain, { mistakes })
+}
+
+function timeoutsOf(given: NonNullable<ServiceEntry['timeouts']>): Timeouts {
+  const { syn, established, closing, udp } = given
+  const seconds = (value: number | string): number => (durationMs(value) ?? 0) / 1000
+  return {
+    ...(syn !== undefined && { synSeconds: seconds(syn) }),
+    ...(established !== undefined && { establishedSeconds: seconds(established) }),
+    ...(closing !== undefined && { closingSeconds: seconds(closing) }),
+    ...(udp !== undefined && { udpSeconds: seconds(udp) }),
+  }
 }

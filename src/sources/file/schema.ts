@@ -148,7 +148,11 @@ const backendSchema = z
       ).optional(),
       slot: label('slot.service resolves to this backend').optional(),
       hostname: dottedName('Name that PTR gives').optional(),
-      via: oneOrMore(address('Address'), 2, "Address of its node's agent, one per family").optional(),
+      via: oneOrMore(
+        address('Address'),
+        2,
+        "Address of its node's agent, one per family",
+      ).optional(),
       node: label('Name of the node it is on, for locality').optional(),
       priority: integer(
         0,
@@ -253,6 +257,20 @@ const sourceRangesSchema = fields(
   'Which clients may connect; of all ranges that have an address the longest prefix decides',
 )
 
+function idle(of: string, fallback: string) {
+  return duration(1000, 2_592_000_000, `${of}; default ${fallback}`).optional()
+}
+
+const timeoutsSchema = fields(
+  {
+    syn: idle('TCP, until the client has answered', '60s'),
+    established: idle('TCP, until both sides have closed', '8000s'),
+    closing: idle('TCP, once both sides have closed or one has reset', '30s'),
+    udp: idle('UDP', '120s'),
+  },
+  'How long a connection may be idle before it is forgotten',
+)
+
 export const serviceSchema = fields(
   {
     name: label('Name of the service'),
@@ -294,6 +312,7 @@ export const serviceSchema = fields(
     aliases: list(label('Alias'), 64, 'Further names of the service').optional(),
     backends: list(backendSchema, MAX_BACKENDS_OF_ONE, 'May be empty: refused at once').optional(),
     health: healthSchema.optional(),
+    timeouts: timeoutsSchema.optional(),
   },
   'A service on one or several networks',
 )

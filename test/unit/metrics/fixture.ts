@@ -26,6 +26,10 @@ export class FixtureReadback implements Readback {
     return this.report.drops
   }
 
+  ends(): Report['ends'] {
+    return this.report.ends
+  }
+
   events(): Report['events'] {
     return this.report.events
   }
@@ -112,6 +116,7 @@ export function report(): Report {
       { reason: 'no_backend', path: 'tc', count: 3 },
       { reason: 'fragment', path: 'tc', count: 0 },
     ],
+    ends: [{ reason: 'idle', path: 'tc', count: 7 }],
     events: [{ event: 'arp', path: 'tc', count: 5 }].map(({ event, path, count }) => ({
       reason: event,
       path: path as 'tc',
