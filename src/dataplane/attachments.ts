@@ -107,6 +107,12 @@ export class Attachments {
     return [...paths].map((path) => (path === HOST_NAMESPACE ? undefined : path))
   }
 
+  /** True while an earlier agent's programs may still be attached somewhere. */
+  get failed(): boolean {
+    const networks = [...this.#networks.values()]
+    return this.unfinished || networks.some((network) => network.failed)
+  }
+
   problems(): Problem[] {
     return [...this.#problems.values()]
   }

@@ -214,7 +214,7 @@ export class Dataplane {
   /** While something could not be attached, an earlier agent's programs may still be there. */
   async #finishTransition(): Promise<void> {
     if (this.#maps.transition === undefined || this.#isClosed()) return
-    if (this.#attachments.problems().length > 0) return
+    if (this.#attachments.failed) return
     await this.#maps.finishTransition()
     await this.#attachments.reload()
     this.#log.info({}, 'all programs use the new maps')

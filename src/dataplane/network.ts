@@ -71,6 +71,7 @@ export class NetworkAttachment {
   #working: Promise<void> | undefined
   #again = false
   #stale = false
+  #failed = false
   #seen = false
   #closed = false
   #retryMs = MIN_RETRY_MS
@@ -95,6 +96,11 @@ export class NetworkAttachment {
 
   get attachment(): Attachment {
     return this.#attachment
+  }
+
+  /** True when something that is there could not be attached, and may run an earlier program. */
+  get failed(): boolean {
+    return this.#failed
   }
 
   /** Loads the programs anew, because their constants have changed. */
@@ -192,6 +198,7 @@ export class NetworkAttachment {
       this.#context.onResult(undefined)
     } catch (error) {
       if (this.#closed) return
+      this.#failed = true
       this.#context.log.warn(
         { network: this.name, err: error },
         'attaching failed, will be retried',
