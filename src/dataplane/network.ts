@@ -195,6 +195,7 @@ export class NetworkAttachment {
       }
       await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
       this.#retryMs = MIN_RETRY_MS
+      this.#failed = false
       this.#context.onResult(undefined)
     } catch (error) {
       if (this.#closed) return
