@@ -362,6 +362,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	struct backend *backend;
 	const __u32 only = 0;
 	struct vip *vip;
+	__be32 id;
 
 	adm = bpf_map_lookup_elem(&admissions, &only);
 	if (!adm)
@@ -369,7 +370,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	pkt = &adm->pkt;
 	adm->now = now_jiffies();
 	adm->reselects = 0;
-	parse(skb, &adm->pkt, v6);
+	parse_first(skb, &adm->pkt, &id, v6);
 	vip = vip_lookup(network_id, &pkt->dst, v6);
 	if (pkt->kind != PACKET_FLOW || !vip)
 		return VERDICT_PASS;

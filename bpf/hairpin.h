@@ -45,8 +45,11 @@ static __always_inline int hairpin(struct __sk_buff *skb, const bool v6)
 	struct packet pkt;
 	struct flow *row;
 	bool embryonic;
+	__be32 id;
 
-	parse(skb, &pkt, v6);
+	parse_first(skb, &pkt, &id, v6);
+	if (pkt.kind != PACKET_FLOW)
+		return VERDICT_DROP;
 	flow_key_set(&key, &pkt.src, pkt.sport, pkt.protocol, v6);
 	overflow_key_of(&from, &pkt);
 	row = flow_via_overflow(&pkt, &from, &key, &embryonic, v6);

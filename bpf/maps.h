@@ -44,7 +44,7 @@ enum drop_reason {
 	DROP_BACKEND_GONE,   /* a TCP flow whose backend was removed: reset */
 	DROP_FLOW_TABLE,     /* the flow could not be stored */
 	DROP_NO_SOURCE_PORT, /* no free source port after a collision */
-	DROP_FRAGMENT,	     /* a fragment addressed to a VIP */
+	DROP_FRAGMENT,	     /* a fragment to a VIP whose first was not seen */
 	DROP_MALFORMED,	     /* headers shorter than they claim */
 	DROP_PROTOCOL,	     /* neither TCP, UDP nor echo, addressed to a VIP */
 	DROP_REWRITE,	     /* the kernel refused a rewrite of the packet */
@@ -308,6 +308,21 @@ struct flow {
 	__u32 last_seen;   /* jiffies, low 32 bits */
 };
 
+/* A datagram in fragments, as it was before translation. */
+struct fragment_key {
+	__u32 network;
+	__be32 src[4];
+	__be32 dst[4];
+	__be32 id; /* IPv4: 16 bits of it, the first on the wire */
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+};
+
 struct overflow_key {
 	__u32 network;
 	__be32 client[4];
@@ -564,6 +579,14 @@ struct {
 	__type(key, struct flow6_key);
 	__type(value, struct flow);
 } embryonic6 SEC(".maps");
+
+/* Written by a first fragment, for those that follow it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
 
 /* index: service id; 0 is for flows of none */
 struct {

@@ -35,6 +35,7 @@ struct packet {
 	__u8 tcp_flags; /* 0 for UDP */
 	__u8 l4_bytes;	/* length of the TCP or UDP header */
 	__u8 kind;	/* enum packet_kind */
+	__u8 fragment;	/* 1: the first of several; see parse_first() */
 };
 
 /*
@@ -185,7 +186,44 @@ static __always_inline void parse(struct __sk_buff *skb, struct packet *pkt, con
 	pkt->dport = 0;
 	pkt->tcp_flags = 0;
 	pkt->l4_bytes = 0;
+	pkt->fragment = 0;
 	pkt->kind = v6 ? parse_ip6(skb, pkt) : parse_ip4(skb, pkt);
+}
+
+/*
+ * parse_first() - the same, but a first fragment is what its datagram is.
+ * @id: what the datagram's fragments share; usable of fragments
+ *
+ * The protocol is the datagram's, also of later fragments (PACKET_FRAGMENT).
+ */
+static __always_inline void parse_first(struct __sk_buff *skb, struct packet *pkt, __be32 *id,
+					const bool v6)
+{
+	__be16 head[4]; /* IPv6: next header, offset, id; IPv4: id, offset */
+	__be16 offset;
+
+	*id = 0;
+	/* clang 19 spills what an unreadable packet has left unset. */
+	__builtin_memset(pkt, 0, sizeof(*pkt));
+	parse(skb, pkt, v6);
+	if (pkt->kind != PACKET_FRAGMENT)
+		return;
+	pkt->kind = PACKET_MALFORMED;
+	if (v6) {
+		if (bpf_skb_load_bytes(skb, pkt->l4_offset, head, sizeof(head)))
+			return;
+		pkt->protocol = bpf_ntohs(head[0]) >> 8;
+		pkt->l4_offset += sizeof(head);
+		*id = head[2] | (__u32)head[3] << 16;
+		offset = head[1] & bpf_htons(IP6_OFFSET_MASK);
+	} else {
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + 4, head, 4))
+			return;
+		*id = head[0];
+		offset = head[1] & bpf_htons(IP4_OFFSET_MASK);
+	}
+	pkt->fragment = !offset;
+	pkt->kind = offset ? PACKET_FRAGMENT : parse_l4(skb, pkt);
 }
 
 /*
@@ -216,7 +254,7 @@ static __always_inline bool lengths_fit(struct __sk_buff *skb, const struct pack
 
 	if (end > skb->len || pkt->l4_offset + pkt->l4_bytes > end)
 		return false;
-	if (pkt->protocol != IPPROTO_UDP)
+	if (pkt->protocol != IPPROTO_UDP || pkt->fragment)
 		return true;
 	if (bpf_skb_load_bytes(skb, pkt->l4_offset + 4, &claim, sizeof(claim)))
 		return false;

@@ -15,8 +15,6 @@
 #include "parse.h"
 
 #define QUOTED_L4_BYTES 8
-#define IP4_OFFSET_MASK 0x1fff
-#define IP6_OFFSET_MASK 0xfff8
 #define ICMP_CHECK_OFFSET 2
 
 struct quote {

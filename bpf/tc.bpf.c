@@ -7,6 +7,7 @@
  */
 #include "admit.h"
 #include "arp.h"
+#include "fragment.h"
 #include "hairpin.h"
 #include "icmp.h"
 #include "icmperror.h"
@@ -22,8 +23,6 @@ static __always_inline int answer_vip(struct __sk_buff *skb, const bool v6)
 	struct packet pkt;
 
 	parse(skb, &pkt, v6);
-	if (pkt.kind == PACKET_FRAGMENT)
-		return drop(DROP_FRAGMENT);
 	if (pkt.kind != PACKET_OTHER)
 		return drop(DROP_MALFORMED);
 	if (!is_echo(skb, &pkt, v6))
@@ -127,7 +126,7 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	if (!vip)
 		return VERDICT_PASS;
 	if (vip->flags & VIP_BALANCED)
-		return VERDICT_ANSWER;
+		return pkt.kind == PACKET_FRAGMENT ? VERDICT_FRAGMENT : VERDICT_ANSWER;
 	return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 }
 
@@ -156,6 +155,19 @@ static __always_inline bool may_lack_flow(const struct packet *pkt, const bool v
 	return vip && (vip->flags & VIP_BACKEND);
 }
 
+/* from_server() - does the packet come from where the flow's packets go? */
+static __always_inline bool from_server(const struct flow *row, const struct packet *pkt,
+					const bool v6)
+{
+	struct backend *backend;
+
+	if (row->flags & FLOW_DIRECT)
+		return row->vip_port == pkt->sport && addr_equal(row->vip, pkt->src.words, v6);
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	return backend && row->backend_port == pkt->sport &&
+	       addr_equal(backend->addr, pkt->src.words, v6);
+}
+
 /*
  * to_container_ip() - a packet for a container: if it is a backend's reply, make it come
  * from the VIP.
@@ -174,6 +186,8 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	bool direct;
 
 	parse(skb, &pkt, v6);
+	if (pkt.kind == PACKET_FRAGMENT)
+		return VERDICT_FRAGMENT;
 	if (pkt.kind != PACKET_FLOW)
 		return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
@@ -208,6 +222,8 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 /* decide() - let the slow path that a family's fast path named decide. */
 static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool v6)
 {
+	if (verdict == VERDICT_FRAGMENT)
+		verdict = v6 ? fragment_in6(skb) : fragment_in4(skb);
 	if (verdict == VERDICT_ADMIT)
 		verdict = v6 ? admit6(skb) : admit4(skb);
 	if (verdict == VERDICT_HAIRPIN)
@@ -224,11 +240,63 @@ static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool
 	return v6 ? refuse6(skb, verdict) : refuse4(skb, verdict);
 }
 
+/*
+ * fragment_back() - the verdict on a fragment for a container, of a reply or of what is
+ * none of ours: only a flow's first fragment is remembered.
+ */
+static __always_inline int fragment_back(struct __sk_buff *skb, const bool v6)
+{
+	const struct addr *vip;
+	union flow_key key;
+	struct packet pkt;
+	struct flow *row;
+	bool embryonic;
+	__be32 id;
+	bool first;
+
+	parse_first(skb, &pkt, &id, v6);
+	first = pkt.kind == PACKET_FLOW;
+	if (!first && (pkt.kind != PACKET_FRAGMENT || !fragment_recall(&pkt, id)))
+		return VERDICT_PASS;
+	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
+	row = flow_find(&key, &embryonic, v6);
+	if (!row || !from_server(row, &pkt, v6))
+		return VERDICT_PASS;
+	vip = (const struct addr *)row->vip;
+	if (!first) {
+		if (fragment_readdress(skb, &pkt, SIDE_SOURCE, vip, v6))
+			return drop(DROP_REWRITE);
+	} else {
+		fragment_remember(&pkt, id);
+		flow_touch(row, flow_flags_out(&pkt), now_jiffies());
+		if (row->client_port != pkt.dport)
+			flow_repair(&pkt, row);
+		if (nat(skb, &pkt, SIDE_SOURCE, vip, row->vip_port, row->client_port, v6) !=
+		    DROP_NONE)
+			return drop(DROP_REWRITE);
+	}
+	if (!(row->flags & FLOW_DIRECT))
+		count_traffic(skb, &pkt, row->backend, DIR_OUT);
+	return VERDICT_PASS;
+}
+
+__noinline int fragment_back4(struct __sk_buff *skb)
+{
+	return fragment_back(skb, false);
+}
+
+__noinline int fragment_back6(struct __sk_buff *skb)
+{
+	return fragment_back(skb, true);
+}
+
 /* decide_back() - the same for what goes to a container, or to a client outside. */
 static __always_inline int decide_back(struct __sk_buff *skb, int verdict, const bool v6)
 {
 	if (verdict == VERDICT_ERROR)
 		return v6 ? error_to_client6(skb) : error_to_client4(skb);
+	if (verdict == VERDICT_FRAGMENT)
+		return v6 ? fragment_back6(skb) : fragment_back4(skb);
 	return verdict;
 }
 

@@ -157,22 +157,26 @@ for (const { name, client, vip, backend, base, quote } of FAMILIES) {
     t.same(dp.counted(), {})
   })
 
-  kernelTest(t, `${name}: fragments to a VIP are dropped, to a backend they pass`, (t, dp) => {
-    dp.addService({ vips: [vip], backends: [backend] })
-    const datagram = udpDatagram({ ...there, payload: Buffer.alloc(64, 'x') })
-    for (const [offset, more] of [
-      [0, true],
-      [32, true],
-      [64, false],
-    ] as const) {
-      const fragment = { offset, more }
-      const part = ip({ src: client, dst: vip, fragment }, PROTOCOL.udp, datagram)
-      t.equal(dp.fromContainer(part).verdict, TC.DROP)
-      const plain = ip({ src: client, dst: backend, fragment }, PROTOCOL.udp, datagram)
-      t.equal(dp.fromContainer(plain).verdict, TC.PASS)
-    }
-    t.same(dp.counted(), { DROP_FRAGMENT: 3 })
-  })
+  kernelTest(
+    t,
+    `${name}: fragments to a VIP without a first are dropped, to a backend they pass`,
+    (t, dp) => {
+      dp.addService({ vips: [vip], backends: [backend] })
+      const datagram = udpDatagram({ ...there, payload: Buffer.alloc(64, 'x') })
+      for (const [offset, more] of [
+        [8, true],
+        [32, true],
+        [64, false],
+      ] as const) {
+        const fragment = { offset, more }
+        const part = ip({ src: client, dst: vip, fragment }, PROTOCOL.udp, datagram)
+        t.equal(dp.fromContainer(part).verdict, TC.DROP)
+        const plain = ip({ src: client, dst: backend, fragment }, PROTOCOL.udp, datagram)
+        t.equal(dp.fromContainer(plain).verdict, TC.PASS)
+      }
+      t.same(dp.counted(), { DROP_FRAGMENT: 3 })
+    },
+  )
 
   kernelTest(t, `${name}: other protocols to a VIP are dropped`, (t, dp) => {
     dp.addService({ vips: [vip], backends: [backend] })
