@@ -5,6 +5,8 @@ import { bulk } from '../lib/peer.js'
 import { EdgeLan, LAN } from '../lib/edgeLan.js'
 
 const megabytes = 12
+
+t.setTimeout(300_000)
 const hosts = [
   { url: `http://${LAN.vip4}`, host: LAN.vip4, client: LAN.client4 },
   { url: `http://[${LAN.vip6}]`, host: LAN.vip6, client: LAN.client6 },
