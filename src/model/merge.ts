@@ -6,7 +6,7 @@ import { sameData } from './diff.js'
 import type { Assignments } from './ipam.js'
 import { assignmentKey, placeVips } from './ipam.js'
 import type { ErrorCode } from '../errors.js'
-import type { Network, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
+import type { Network, Port, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
 import { serviceKey } from './types.js'
 
 export interface SourceSnapshot {
@@ -234,12 +234,32 @@ function answersNames(spec: ServiceSpec, network: Network): Objection | undefine
 
 /** Which VIPs and ports of which network are spoken for by address. */
 class Claims {
+  /** `protocol/port` of the node → `network/service`. */
+  readonly #published = new Map<string, string>()
   /** `network/vip` → `protocol/port`, or `*` for any port → the service's name. */
   readonly #taken = new Map<string, Map<string, string>>()
 
   /** Enters all of the service's claims, or none and says which one is taken. */
   claim(spec: ServiceSpec): Objection | undefined {
-    if (spec.mode === 'dnsrr') return undefined
+    const published = this.#publishedTwice(spec)
+    if (published !== undefined) return published
+    const taken = spec.mode === 'dnsrr' ? undefined : this.#claimVips(spec)
+    if (taken === undefined)
+      for (const port of spec.publish ?? []) this.#published.set(portKey(port), serviceKey(spec))
+    return taken
+  }
+
+  /** The node has each of its ports once, whatever the network. */
+  #publishedTwice({ publish = [] }: ServiceSpec): Objection | undefined {
+    for (const port of publish.map(portKey)) {
+      const holder = this.#published.get(port)
+      if (holder !== undefined)
+        return { code: 'DUPLICATE', reason: `port ${port} is already published by ${holder}` }
+    }
+    return undefined
+  }
+
+  #claimVips(spec: ServiceSpec): Objection | undefined {
     const ports = portKeys(spec)
     for (const vip of spec.vips) {
       const holder = this.#holder(spec, vip, ports)
@@ -275,7 +295,11 @@ const ANY_PORT = '*'
 
 function portKeys(spec: ServiceSpec): string[] {
   if (spec.ports.length === 0) return [ANY_PORT]
-  return spec.ports.map(({ port, protocol }) => `${protocol}/${port}`)
+  return spec.ports.map(portKey)
+}
+
+function portKey({ port, protocol }: Port): string {
+  return `${protocol}/${port}`
 }
 
 function first(map: ReadonlyMap<string, string>): string | undefined {

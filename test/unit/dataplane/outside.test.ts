@@ -1,0 +1,75 @@
+/** Rows of network 0: what is reached from outside, and how a backend is. */
+import t from 'tap'
+import { servicePlan } from '../../../src/dataplane/rows.js'
+import type { Outside } from '../../../src/dataplane/outside.js'
+import type { Network, Service } from '../../../src/model/types.js'
+import { backend, network, service, WORDS } from './fixtures.js'
+
+const OUTSIDE: Outside = { addresses: ['192.0.2.1', '2001:db8::1'], peers: [] }
+const VIP = 0x0a000009
+
+function plan(of: Service, on: Network, outside?: Outside) {
+  return servicePlan(of, on, { network: 3, service: 7, backend: () => 1 }, WORDS, outside)
+}
+
+t.test('a VIP is outside only if its network is, and the node has an edge', (t) => {
+  const web = service('n/a', {
+    ports: [{ protocol: 'tcp', port: 80, targetPort: 8080 }],
+    backends: [backend('10.0.0.5')],
+  })
+  const edge = { ...network('n'), edge: true }
+  const outsideRows = (on: Network, outside?: Outside) => {
+    const { vips, ports } = plan(web, on, outside)
+    return [...vips, ...ports].filter(({ key }) => key['network'] === 0)
+  }
+  t.same(outsideRows(network('n'), OUTSIDE), [])
+  t.same(outsideRows(edge), [])
+  t.same(outsideRows(edge, OUTSIDE), [
+    { family: 4, key: { network: 0, addr: VIP }, flags: 1, service: 0 },
+    {
+      family: 4,
+      key: { network: 0, addr: VIP, port: 80, protocol: 6, pad: 0 },
+      value: { service: 7, target_port: 8080, pad: 0 },
+    },
+  ])
+  t.end()
+})
+
+t.test("published ports are rows of the node's addresses of the backends' families", (t) => {
+  const published = service('n/a', {
+    vips: [],
+    mode: 'dnsrr',
+    publish: [{ protocol: 'udp', port: 53, targetPort: 5353 }],
+    backends: [backend('10.0.0.5')],
+  })
+  const { vips, ports, backends } = plan(published, network('n'), OUTSIDE)
+  const node = { network: 0, addr: 0xc0000201 }
+  t.same(
+    vips.filter(({ key }) => key['network'] === 0),
+    [{ family: 4, key: node, flags: 8, service: 0 }],
+  )
+  t.same(ports, [
+    {
+      family: 4,
+      key: { ...node, port: 53, protocol: 17, pad: 0 },
+      value: { service: 7, target_port: 5353, pad: 0 },
+    },
+  ])
+  t.equal(backends.length, 1)
+  t.end()
+})
+
+t.test("a backend's node, or the way back of its service, says how it is reached", (t) => {
+  const kinds = (of: Partial<Service>, via?: string, outside: Outside | undefined = OUTSIDE) => {
+    const there = { ...backend('10.0.0.5'), ...(via !== undefined && { via }) }
+    const { backends } = plan(service('n/a', { ...of, backends: [there] }), network('n'), outside)
+    return backends.map(({ via: { kind, words } }) => [kind, words[3]])
+  }
+  t.same(kinds({}), [[0, 0]])
+  t.same(kinds({}, '192.0.2.2'), [[1, 0xc0000202]])
+  t.same(kinds({}, '192.0.2.1'), [[0, 0]], 'this node itself')
+  t.same(kinds({ return: 'dsr-mac' }), [[2, 0x0a000005]])
+  t.same(kinds({ return: 'dsr-tunnel' }), [[3, 0x0a000005]])
+  t.same(kinds({ return: 'dsr-tunnel' }, '192.0.2.1'), [[0, 0]])
+  t.end()
+})
