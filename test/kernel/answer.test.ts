@@ -157,13 +157,13 @@ for (const [name, client, vip, backend] of [
     }
   })
 
-  kernelTest(t, `${name}: an echo in fragments is dropped and counted`, (t, dp) => {
+  kernelTest(t, `${name}: an echo without its first fragment is dropped and counted`, (t, dp) => {
     dp.addVip(vip, ['BALANCED'])
     const whole = echo({ src: client, dst: vip, body: 'x'.repeat(64) })
     const payload = whole.subarray(name === 'IPv4' ? 34 : 54)
     const protocol = name === 'IPv4' ? 1 : 58
     for (const [offset, more] of [
-      [0, true],
+      [8, true],
       [32, true],
       [32, false],
     ] as const) {
