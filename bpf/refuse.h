@@ -243,9 +243,8 @@ __noinline int make_unreachable4(struct __sk_buff *skb, __u32 l4_offset)
 {
 	struct offender of;
 
-	return offender_read(skb, &of, l4_offset, false)
-		       ? -1
-		       : make_unreachable(skb, &of, 0, false);
+	return offender_read(skb, &of, l4_offset, false) ? -1
+							 : make_unreachable(skb, &of, 0, false);
 }
 
 __noinline int make_unreachable6(struct __sk_buff *skb, __u32 l4_offset)
