@@ -121,7 +121,12 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
   })
 }
 
-function edgeOf({ interfaces, mode, addresses, peers = [] }: NonNullable<AgentSection['edge']>): EdgeConfig {
+function edgeOf({
+  interfaces,
+  mode,
+  addresses,
+  peers = [],
+}: NonNullable<AgentSection['edge']>): EdgeConfig {
   return {
     interfaces: [...new Set(interfaces)],
     mode: mode ?? 'auto',
