@@ -29,6 +29,7 @@
 #define VERDICT_HAIRPIN 0x104	/* hairpin() carries it: to the container that sent it */
 #define VERDICT_ERROR 0x105	/* error_to_backend() or error_to_client() does */
 #define VERDICT_FRAGMENT 0x106	/* fragment_in() or fragment_back() does */
+#define VERDICT_START 0x107	/* start() decides: a flow is to begin */
 #define VERDICT_REFUSE 0x200	/* and a reason: refuse() for that */
 
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)

@@ -226,6 +226,8 @@ static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool
 		verdict = v6 ? fragment_in6(skb) : fragment_in4(skb);
 	if (verdict == VERDICT_ADMIT)
 		verdict = v6 ? admit6(skb) : admit4(skb);
+	if (verdict == VERDICT_START)
+		verdict = v6 ? start6(skb) : start4(skb);
 	if (verdict == VERDICT_HAIRPIN)
 		return v6 ? hairpin6(skb) : hairpin4(skb);
 	if (verdict == VERDICT_ANSWER)

@@ -1,5 +1,5 @@
 /** A real agent in a namespace of a lab: its file, its process, its command and its metrics. */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
@@ -93,6 +93,9 @@ export class Agent {
 
   /** Writes the file and waits until kernel and DNS hold it. */
   async apply(definition: Definition | string): Promise<void> {
+    const text = typeof definition === 'string' ? definition : this.text(definition)
+    // Nothing differs, so no revision would come to wait for.
+    if (text === readFileSync(this.file, 'utf8')) return
     const before = await this.revision()
     this.write(definition)
     await until(`agent ${this.name} to take its file`, async () => {

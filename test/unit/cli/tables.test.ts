@@ -208,9 +208,9 @@ t.test('status', async (t) => {
       'reconcile    40 cycles, 1 failure, 2 rows repaired, last took 12.5 ms',
       'last error   map vips4 is full',
       '',
-      'NETWORK   HOOK  TARGET  PROGRAM         NAMESPACE',
-      'overlay1  tcx   veth0   from_container  -',
-      'overlay1  tcx   veth1   from_container  -',
+      'NETWORK   HOOK  MODE  TARGET  PROGRAM         NAMESPACE',
+      'overlay1  tcx   -     veth0   from_container  -',
+      'overlay1  tcx   -     veth1   from_container  -',
       '',
     ],
   )
