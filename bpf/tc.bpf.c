@@ -411,33 +411,53 @@ int to_edge(struct __sk_buff *skb)
 	return VERDICT_PASS;
 }
 
-/* leave() - send a backend's reply to the outside on its way, past netfilter. */
-static __always_inline int leave(struct __sk_buff *skb, const bool v6)
+/* has_way_out() - does routing send the packet, as it is now, to the outside? */
+__noinline int has_way_out(struct __sk_buff *skb, int v6)
 {
 	struct bpf_fib_lookup fib = {};
-	int verdict;
 
-	verdict = v6 ? send_home6(skb) : send_home4(skb);
+	return v6 ? find_way_out(skb, &fib, true) : find_way_out(skb, &fib, false);
+}
+
+static __always_inline int go_out(struct __sk_buff *skb, const bool v6)
+{
+	struct bpf_fib_lookup fib = {};
+
+	if (!find_way_out(skb, &fib, v6))
+		return VERDICT_PASS;
+	return ttl_decrement(skb, v6) ? VERDICT_DROP : route_out(&fib);
+}
+
+__noinline int go_out4(struct __sk_buff *skb)
+{
+	return go_out(skb, false);
+}
+
+__noinline int go_out6(struct __sk_buff *skb)
+{
+	return go_out(skb, true);
+}
+
+/*
+ * leave() - send a backend's reply to the outside on its way, past netfilter.
+ *
+ * The way is looked up twice rather than kept: it would lie on the stack below the
+ * translation's, and the verifier of 6.1 adds them up.
+ */
+static __always_inline int leave(struct __sk_buff *skb, const bool v6)
+{
+	int verdict = v6 ? send_home6(skb) : send_home4(skb);
+
 	if (verdict == VERDICT_TOO_BIG)
 		return answer_too_big(skb, chosen_get(skb), v6);
 	if (verdict != VERDICT_PASS)
 		return verdict;
-	if (!find_way_out(skb, &fib, v6))
+	if (!has_way_out(skb, v6))
 		return VERDICT_PASS;
 	verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
 	if (verdict != VERDICT_PASS)
 		return verdict;
-	return ttl_decrement(skb, v6) ? VERDICT_DROP : route_out(&fib);
-}
-
-__noinline int leave4(struct __sk_buff *skb)
-{
-	return leave(skb, false);
-}
-
-__noinline int leave6(struct __sk_buff *skb)
-{
-	return leave(skb, true);
+	return v6 ? go_out6(skb) : go_out4(skb);
 }
 
 /* from_bridge() - ingress of a bridge, or of a routed container: what leaves its network. */
@@ -447,8 +467,8 @@ int from_bridge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide_back(skb, leave4(skb), false);
+		return decide_back(skb, leave(skb, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide_back(skb, leave6(skb), true);
+		return decide_back(skb, leave(skb, true), true);
 	return VERDICT_PASS;
 }

@@ -103,7 +103,7 @@ t.test('drops, events, maps, reconciling, attachments, features and the build', 
   t.equal(at('reconcile_failures_total'), 1)
   t.equal(at('reconcile_repaired_rows_total'), 2)
   t.equal(at('reconcile_last_duration_seconds'), 0.0125)
-  t.equal(at('attachments', 'hook="tcx",network="overlay1",program="from_container"'), 2)
+  t.equal(at('attachments', 'hook="tcx",mode="",network="overlay1",program="from_container"'), 2)
   t.equal(at('kernel_feature', 'feature="tcx"'), 1)
   t.equal(at('kernel_feature', 'feature="csumIpv6Flag"'), 0)
   t.equal(at('build_info', `kernel="6.18.0",node="${process.version}",version="1.2.3"`), 1)
