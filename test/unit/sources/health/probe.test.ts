@@ -195,7 +195,11 @@ t.test('exec: words are words, and the environment is ours', async (t) => {
   const words = exec('test', '127.0.0.1:8080 $HOME;x', '=', '{address}:{port} $HOME;x')
   t.same(await checked(words), { result: 'ok' })
   const seen = await checked(
-    exec('sh', '-c', 'env | grep -v -e PWD -e SHLVL -e _= -e NODE_OPTIONS -e TAP | sort | tr "\\n" " "; exit 1'),
+    exec(
+      'sh',
+      '-c',
+      'env | grep -v -e PWD -e SHLVL -e _= -e NODE_OPTIONS -e TAP | sort | tr "\\n" " "; exit 1',
+    ),
   )
   t.match(
     seen.error,
