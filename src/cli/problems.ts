@@ -1,16 +1,18 @@
-/** `fairlead problems`: what the sources gave and was not accepted. */
+/** `fairlead problems`: what is not as the sources want it. */
 import type { Command } from 'commander'
 import type { ProblemView } from '../api/schema.js'
 import { asking, type AgentOptions, client, print } from './output.js'
 import { table } from './table.js'
 
 export function addProblems(program: Command): void {
-  asking(program.command('problems').description('list what could not be accepted')).action(
-    async (options: AgentOptions) => {
-      const problems = await client(options).problems()
-      print(options, { problems }, () => problemTable(problems))
-    },
-  )
+  asking(
+    program
+      .command('problems')
+      .description('list what was not accepted, is refused or is not there'),
+  ).action(async (options: AgentOptions) => {
+    const problems = await client(options).problems()
+    print(options, { problems }, () => problemTable(problems))
+  })
 }
 
 export function problemTable(problems: readonly ProblemView[]): string {

@@ -4,9 +4,11 @@
  */
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { Link, type BpfObject } from 'libbpf-ts'
+import { FairleadError } from '../errors.js'
 import { matchesAny } from '../host/glob.js'
 import { LinkWatcher, type HostLink, type LinkView } from '../host/links.js'
 import type { Log } from '../host/log.js'
+import { HOST_NAMESPACE } from '../host/namespaces.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment } from '../model/types.js'
 import { openFilter, removeFilter, removeLink } from './links.js'
@@ -196,7 +198,7 @@ export class NetworkAttachment {
       await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
       this.#retryMs = MIN_RETRY_MS
       this.#failed = false
-      this.#context.onResult(undefined)
+      this.#context.onResult(this.#lacking(view, ports))
     } catch (error) {
       if (this.#closed) return
       this.#failed = true
@@ -222,6 +224,26 @@ export class NetworkAttachment {
         (bridge !== undefined && link.master === bridge && link.kind === 'veth') ||
         matchesAny(interfaces, link.name),
     )
+  }
+
+  /** What the configuration names and is not there, or not as it must be for traffic to pass. */
+  #lacking(view: LinkView | undefined, ports: readonly HostLink[]): FairleadError | undefined {
+    const { namespace, bridge } = this.attachment
+    if (view === undefined)
+      return host(`namespace ${namespace ?? HOST_NAMESPACE} is not there; it is waited for`)
+    const kindOf = (name: string) => view.links.find((link) => link.name === name)?.kind
+    if (bridge !== undefined && this.#findBridge(view) === undefined)
+      return host(`bridge ${bridge} is not there; it is waited for`)
+    // Without its bridge the programs route, but a frame to a VIP's MAC stays on the bridge.
+    const stray = ports.find(
+      ({ master }) => master !== undefined && master !== bridge && kindOf(master) === 'bridge',
+    )
+    return stray?.master === undefined
+      ? undefined
+      : host(
+          `${stray.name} is a port of bridge ${stray.master}, which attach.bridge does not name: ` +
+            'its connections to VIPs hang',
+        )
   }
 
   #suits({ inode }: LinkView, bridge: BridgePort | undefined): boolean {
@@ -377,6 +399,10 @@ export class NetworkAttachment {
       if (network === this.id && generation !== kept) rmSync(`${pins.tails}/${name}`)
     }
   }
+}
+
+function host(reason: string): FairleadError {
+  return new FairleadError('HOST', reason)
 }
 
 function holdKey(view: LinkView | undefined, port: HostLink, direction: Direction): string {

@@ -70,6 +70,21 @@ t.test('two networks with one VIP do not see each other', async (t) => {
   }
 })
 
+t.test('what the file names and is not there yet is a problem until it comes', async (t) => {
+  const stage = await Stage.build(t, 1)
+  const absent = { ...stage.network(false), attach: { bridge: 'br9' }, dns: {} }
+  await stage.start({ networks: [absent], services: [stage.service()] })
+  await until('the problem to be told', async () =>
+    (await stage.agent.command('problems')).includes('bridge br9 is not there; it is waited for'),
+  )
+  t.match(await stage.agent.command('status'), /problems +1\n/)
+  await stage.lab.bridge(stage.node, 'br9')
+  await until('the problem to go', async () =>
+    (await stage.agent.command('problems')).startsWith('no problems'),
+  )
+  t.match(await stage.agent.command('status'), /problems +0\n/)
+})
+
 t.test('a mistake on reload is reported and changes nothing', async (t) => {
   const stage = await Stage.build(t, 1)
   await stage.start(stage.definition(false))

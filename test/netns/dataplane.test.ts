@@ -78,13 +78,17 @@ async function fetches(from: Namespace): Promise<string> {
 }
 
 t.test('ports of the bridge are attached as they come, and let go', async (t) => {
-  const { lab, node, pinPath, open } = await plane(t)
+  const { lab, node, pinPath, problems, open } = await plane(t)
   const dataplane = await open()
   dataplane.apply(stateOf(1, { namespace: node.path, bridge: 'br0' }))
   await dataplane.settled(1)
   t.same(targets(dataplane), [], 'a bridge that is not there yet is waited for')
+  t.match(problems, [
+    { item: 'network n', code: 'HOST', reason: 'bridge br0 is not there; it is waited for' },
+  ])
 
   await lab.bridge(node, 'br0')
+  await until('the problem to go', () => problems.length === 0)
   const started = performance.now()
   const client = await lab.container(node, 'client', {
     addresses: ['10.77.0.2/24'],
@@ -139,15 +143,40 @@ t.test('a namespace may come late, go and come again; others do not wait', async
   dataplane.apply(state(1, [late, early], []))
   await dataplane.settled(1)
   t.same(targets(dataplane), ['w0 from_container', 'w0 to_container'])
-  t.same(problems, [])
+  const missing = [
+    {
+      item: 'network late',
+      code: 'HOST',
+      reason: `namespace ${path} is not there; it is waited for`,
+    },
+  ]
+  t.match(problems, missing)
   for (const round of [1, 2]) {
     const space = await lab.namespace('late')
     await space.ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'other')
     await until(`round ${round}`, () => targets(dataplane).includes('v0 to_container'))
+    await until('the problem to go', () => problems.length === 0)
     await lab.remove(space)
     await until('its going', () => targets(dataplane).length === 2)
     await until('its pins', () => readdirSync(`${pinPath}/links`).length === 2)
+    t.match(problems, missing, 'and its absence is told again')
   }
+})
+
+t.test('a port of a bridge that the network does not name is told', async (t) => {
+  const { lab, node, problems, open } = await plane(t)
+  await lab.bridge(node, 'br0')
+  await lab.container(node, 'one', { addresses: ['10.77.0.2/24'], bridge: 'br0' })
+  const dataplane = await open()
+  dataplane.apply(stateOf(1, { namespace: node.path, interfaces: ['v-*'] }))
+  await dataplane.settled(1)
+  t.equal(targets(dataplane).length, 2)
+  t.match(problems, [
+    { item: 'network n', code: 'HOST', reason: /^v-one is a port of bridge br0,/ },
+  ])
+  dataplane.apply(stateOf(2, { namespace: node.path, interfaces: ['v-*'], bridge: 'br0' }))
+  await dataplane.settled(2)
+  await until('the problem to go', () => problems.length === 0)
 })
 
 t.test('traffic outlives the agent; the next one updates links in place', async (t) => {
