@@ -33,7 +33,8 @@ export class EdgeLan {
     readonly agents: Readonly<Record<'entry' | 'node' | 'host', Agent>>,
   ) {}
 
-  static async build(t: Teardown): Promise<EdgeLan> {
+  /** @param program of test/lib that the backend beyond the node runs */
+  static async build(t: Teardown, program = 'peer.js'): Promise<EdgeLan> {
     const lab = new NetLab(t)
     const lan = await lab.namespace('lan')
     await lab.bridge(lan, 'br0')
@@ -51,7 +52,7 @@ export class EdgeLan {
       await router.sysctl('net.ipv4.ip_forward', '1')
       await router.sysctl('net.ipv6.conf.all.forwarding', '1')
     }
-    await backend(lab, node)
+    await backend(lab, node, program)
     const agents = {
       entry: new Agent(lab, entry, 'entry'),
       node: new Agent(lab, node, 'node'),
@@ -105,7 +106,7 @@ export class EdgeLan {
     await this.host.ip(
       ...['address', 'change', `${LAN.host6}/64`, 'dev', 'eth0', 'preferred_lft', '0'],
     )
-    await serve(this.host, 'direct')
+    await serve(this.host, 'peer.js', 'direct')
   }
 
   curl(url: string, ...args: string[]): Promise<RunResult> {
@@ -143,7 +144,7 @@ async function receiveFrames(lab: NetLab, lan: Namespace, ports: readonly string
   }
 }
 
-async function backend(lab: NetLab, node: Namespace): Promise<void> {
+async function backend(lab: NetLab, node: Namespace, program: string): Promise<void> {
   await lab.bridge(node, 'br0', ['10.1.0.1/24', 'fd00:1::1/64'])
   const space = await lab.container(node, 'backend', {
     addresses: [`${LAN.backend4}/24`, `${LAN.backend6}/64`],
@@ -151,10 +152,10 @@ async function backend(lab: NetLab, node: Namespace): Promise<void> {
   })
   await space.ip('route', 'add', 'default', 'via', '10.1.0.1')
   await space.ip('route', 'add', 'default', 'via', 'fd00:1::1')
-  await serve(space, 'beyond')
+  await serve(space, program, 'beyond')
 }
 
-async function serve(space: Namespace, id: string): Promise<void> {
-  const server = space.spawn(process.execPath, [join(import.meta.dirname, 'peer.js'), id])
+async function serve(space: Namespace, program: string, id: string): Promise<void> {
+  const server = space.spawn(process.execPath, [join(import.meta.dirname, program), id])
   await server.printed(/ready/)
 }
