@@ -6,7 +6,7 @@ import { FairleadError } from './errors.js'
 import { Model } from './model/model.js'
 import type { Problem, Snapshot, State } from './model/types.js'
 import { parseFile } from './sources/file/parse.js'
-import { fileProblems, problemOf } from './sources/file/problems.js'
+import { problemOf, snapshotOf } from './sources/file/problems.js'
 import { readBounded } from './sources/file/read.js'
 
 export interface CheckResult {
@@ -37,11 +37,7 @@ export function checkFile(path: string): CheckResult {
   const outcome = parseFile(path, text)
   if (!outcome.ok) return fail(outcome.mistakes.map((mistake) => problemOf('file', mistake)))
   const { file } = outcome
-  const snapshot = {
-    networks: file.networks.flatMap(({ items }) => items),
-    services: file.services.flatMap(({ items }) => items),
-    problems: fileProblems(file),
-  }
+  const snapshot = snapshotOf(file)
   const state = model.publish(source, snapshot)
   try {
     return { config: configOf(path, file), snapshot, state, problems: state.problems }

@@ -1,12 +1,13 @@
 /**
  * Merging snapshots: what holds across items and sources is settled here. Pure.
  */
-import { Cidr, family, isUnicast, parseListen } from './address.js'
+import { Cidr, family } from './address.js'
+import { findConflicts, misfit, type Objection } from './conflicts.js'
 import { sameData } from './diff.js'
 import type { Assignments } from './ipam.js'
 import { assignmentKey, placeVips } from './ipam.js'
 import type { ErrorCode } from '../errors.js'
-import type { Network, Port, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
+import type { Network, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
 import { serviceKey } from './types.js'
 
 export interface SourceSnapshot {
@@ -42,18 +43,20 @@ export function merge(
     previous,
     incomplete,
   )
-  const sourceOf = new Map(specs.map(({ spec, source }) => [spec, source]))
+  const sourceOf = new Map(specs.map((sourced) => [sourced.spec, sourced]))
   for (const { service, family: of } of placement.exhausted) {
+    const sourced = sourceOf.get(service)
+    if (sourced === undefined) continue
     const hasPool = networks.get(service.network)?.pools.some((pool) => family(pool) === of)
-    problems.push({
-      source: sourceOf.get(service) ?? '',
-      item: `service ${serviceKey(service)}`,
-      code: (hasPool === true ? 'POOL_EXHAUSTED' : 'REFERENCE') satisfies ErrorCode,
-      reason:
-        hasPool === true
-          ? `no IPv${of} VIP is left in the pool of network ${service.network}`
-          : `network ${service.network} has no IPv${of} pool for an automatic VIP`,
-    })
+    problems.push(
+      problemOf(sourced, {
+        code: hasPool === true ? 'POOL_EXHAUSTED' : 'REFERENCE',
+        reason:
+          hasPool === true
+            ? `no IPv${of} VIP is left in the pool of network ${service.network}`
+            : `network ${service.network} has no IPv${of} pool for an automatic VIP`,
+      }),
+    )
   }
   const services = specs.map(({ spec }) => settle(spec, placement.assignments))
   return {
@@ -80,20 +83,28 @@ export function patch(merged: Merged, before: Snapshot, after: Snapshot): Servic
     return undefined
   if (!sameData(before.networks, after.networks)) return undefined
   const replaced: ServiceSpec[] = []
+  const fresh = new Set<string>()
   for (const [i, spec] of after.services.entries()) {
     const old = before.services[i]
     if (old === spec) continue
     if (old === undefined || !claimsSame(old, spec)) return undefined
     if (misfit(spec, merged.networks) !== undefined) return undefined
     replaced.push(spec)
+    const known = new Set(old.backends.map(({ address }) => address))
+    for (const { address } of spec.backends) if (!known.has(address)) fresh.add(address)
   }
-  if (replaced.length > 0 && merged.assignments.size > 0) {
-    // An automatic VIP gives way to a backend that has its address.
-    const automatic = new Set(merged.assignments.values())
-    if (replaced.some(({ backends }) => backends.some(({ address }) => automatic.has(address))))
-      return undefined
-  }
+  // An automatic VIP gives way to a backend that has its address; another VIP does not.
+  if (meetsVip(fresh, merged.services)) return undefined
   return replaced.map((spec) => settle(spec, merged.assignments))
+}
+
+function meetsVip(
+  addresses: ReadonlySet<string>,
+  services: ReadonlyMap<ServiceKey, Service>,
+): boolean {
+  if (addresses.size === 0) return false
+  for (const { vips } of services.values()) if (vips.some((vip) => addresses.has(vip))) return true
+  return false
 }
 
 function claimsSame(a: ServiceSpec, b: ServiceSpec): boolean {
@@ -131,13 +142,8 @@ function mergeNetworks(
 }
 
 interface SourcedSpec {
-  readonly source: string
+  readonly source: SourceSnapshot
   readonly spec: ServiceSpec
-}
-
-export interface Objection {
-  readonly code: ErrorCode
-  readonly reason: string
 }
 
 function mergeServices(
@@ -147,17 +153,15 @@ function mergeServices(
 ): SourcedSpec[] {
   const owners = new Map<ServiceKey, string>()
   const kept: SourcedSpec[] = []
-  const object = (source: string, spec: ServiceSpec, objection: Objection): void =>
-    void problems.push({ source, item: `service ${serviceKey(spec)}`, ...objection })
-  for (const { name: source, snapshot } of sources) {
-    for (const spec of snapshot.services) {
+  for (const source of sources) {
+    for (const spec of source.snapshot.services) {
       const owner = owners.get(serviceKey(spec))
       if (owner === undefined) {
-        owners.set(serviceKey(spec), source)
+        owners.set(serviceKey(spec), source.name)
         kept.push({ source, spec })
       } else {
         const reason = `source ${owner} already defines this service`
-        object(source, spec, { code: 'DUPLICATE', reason })
+        problems.push(problemOf({ source, spec }, { code: 'DUPLICATE', reason }))
       }
     }
   }
@@ -165,146 +169,17 @@ function mergeServices(
     networks,
     kept.map(({ spec }) => spec),
   )
-  return kept.filter(({ source, spec }) => {
-    const conflict = conflicts.get(spec)
-    if (conflict !== undefined) object(source, spec, conflict)
+  return kept.filter((sourced) => {
+    const conflict = conflicts.get(sourced.spec)
+    if (conflict !== undefined) problems.push(problemOf(sourced, conflict))
     return conflict === undefined
   })
 }
 
-/**
- * Services that cannot stand: they do not fit their network, or an earlier one has their VIP.
- * @param services in order of precedence
- */
-export function findConflicts(
-  networks: ReadonlyMap<string, Network>,
-  services: readonly ServiceSpec[],
-): Map<ServiceSpec, Objection> {
-  const claims = new Claims()
-  const conflicts = new Map<ServiceSpec, Objection>()
-  for (const spec of services) {
-    const objection = misfit(spec, networks) ?? claims.claim(spec)
-    if (objection !== undefined) conflicts.set(spec, objection)
-  }
-  return conflicts
-}
-
-/** What is wrong with a service by itself, given the networks. */
-function misfit(spec: ServiceSpec, networks: ReadonlyMap<string, Network>): Objection | undefined {
-  const network = networks.get(spec.network)
-  if (network === undefined) {
-    return { code: 'REFERENCE', reason: `there is no network ${spec.network}` }
-  }
-  const families = network.subnets.map(family)
-  const outside = (address: string): boolean => !families.includes(family(address))
-  const stray = spec.vips.find(outside) ?? spec.backends.find((b) => outside(b.address))?.address
-  if (stray !== undefined) {
-    return {
-      code: 'REFERENCE',
-      reason: `network ${spec.network} has no IPv${family(stray)} subnet for ${stray}`,
-    }
-  }
-  const addresses = new Set(spec.backends.map(({ address }) => address))
-  if (addresses.size < spec.backends.length) {
-    return { code: 'DUPLICATE', reason: 'two backends have the same address' }
-  }
-  const nobody = [...spec.vips, ...addresses].find((address) => !isUnicast(address))
-  if (nobody !== undefined) {
-    return { code: 'VALUE', reason: `${nobody} is not the address of one host` }
-  }
-  // A connection that one path has led to the backend would be led on by the other.
-  const both = spec.vips.find((vip) => addresses.has(vip))
-  if (both !== undefined) {
-    return { code: 'DUPLICATE', reason: `VIP ${both} is a backend of the service too` }
-  }
-  return answersNames(spec, network)
-}
-
-/** A VIP's port that the network's own DNS listener has: one of the two would never be reached. */
-function answersNames(spec: ServiceSpec, network: Network): Objection | undefined {
-  for (const text of network.dns.listen) {
-    const { host, port } = parseListen(text)
-    const taken = spec.ports.length === 0 || spec.ports.some((each) => each.port === port)
-    if (taken && spec.vips.includes(host)) {
-      return { code: 'DUPLICATE', reason: `VIP ${host} port ${port} is where the network has DNS` }
-    }
-  }
-  return undefined
-}
-
-/** Which VIPs and ports of which network are spoken for by address. */
-class Claims {
-  /** `protocol/port` of the node → `network/service`. */
-  readonly #published = new Map<string, string>()
-  /** `network/vip` → `protocol/port`, or `*` for any port → the service's name. */
-  readonly #taken = new Map<string, Map<string, string>>()
-
-  /** Enters all of the service's claims, or none and says which one is taken. */
-  claim(spec: ServiceSpec): Objection | undefined {
-    const published = this.#publishedTwice(spec)
-    if (published !== undefined) return published
-    const taken = spec.mode === 'dnsrr' ? undefined : this.#claimVips(spec)
-    if (taken === undefined)
-      for (const port of spec.publish ?? []) this.#published.set(portKey(port), serviceKey(spec))
-    return taken
-  }
-
-  /** The node has each of its ports once, whatever the network. */
-  #publishedTwice({ publish = [] }: ServiceSpec): Objection | undefined {
-    for (const port of publish.map(portKey)) {
-      const holder = this.#published.get(port)
-      if (holder !== undefined)
-        return { code: 'DUPLICATE', reason: `port ${port} is already published by ${holder}` }
-    }
-    return undefined
-  }
-
-  #claimVips(spec: ServiceSpec): Objection | undefined {
-    const ports = portKeys(spec)
-    for (const vip of spec.vips) {
-      const holder = this.#holder(spec, vip, ports)
-      if (holder !== undefined) return holder
-    }
-    for (const vip of spec.vips) {
-      const key = `${spec.network}/${vip}`
-      const there = this.#taken.get(key) ?? new Map<string, string>()
-      for (const port of ports) there.set(port, spec.name)
-      this.#taken.set(key, there)
-    }
-    return undefined
-  }
-
-  #holder(spec: ServiceSpec, vip: string, ports: readonly string[]): Objection | undefined {
-    const there = this.#taken.get(`${spec.network}/${vip}`)
-    if (there === undefined) return undefined
-    const anyPort = there.get(ANY_PORT) ?? (ports[0] === ANY_PORT ? first(there) : undefined)
-    if (anyPort !== undefined) {
-      return { code: 'DUPLICATE', reason: `VIP ${vip} is taken by service ${anyPort}` }
-    }
-    for (const port of ports) {
-      const holder = there.get(port)
-      if (holder !== undefined) {
-        return { code: 'DUPLICATE', reason: `VIP ${vip} ${port} is taken by service ${holder}` }
-      }
-    }
-    return undefined
-  }
-}
-
-const ANY_PORT = '*'
-
-function portKeys(spec: ServiceSpec): string[] {
-  if (spec.ports.length === 0) return [ANY_PORT]
-  return spec.ports.map(portKey)
-}
-
-function portKey({ port, protocol }: Port): string {
-  return `${protocol}/${port}`
-}
-
-function first(map: ReadonlyMap<string, string>): string | undefined {
-  const [value] = map.values()
-  return value
+function problemOf({ source: { name, snapshot }, spec }: SourcedSpec, found: Objection): Problem {
+  const key = serviceKey(spec)
+  const place = snapshot.placeOf?.(key)
+  return { source: name, item: `service ${key}`, ...(place !== undefined && { place }), ...found }
 }
 
 /** The service with its VIPs: those asked for, then the automatic ones, IPv4 first. */

@@ -208,6 +208,8 @@ export interface Snapshot {
   readonly networks: readonly Network[]
   readonly services: readonly ServiceSpec[]
   readonly problems: readonly Problem[]
+  /** Where the source has each service, for problems that only the model can find. */
+  readonly placeOf?: (service: ServiceKey) => string | undefined
 }
 
 /** The one desired state. Replaced whole; `revision` grows by one each time it differs. */

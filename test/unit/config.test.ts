@@ -148,6 +148,7 @@ services:
     result.problems.map(({ item, code }) => `${item} ${code}`),
     ['agent CONFIG', 'service d VALUE', 'service f DUPLICATE', 'service tiny/c POOL_EXHAUSTED'],
   )
+  t.equal(result.problems.at(-1)?.place, `${path}:7:5 services[2].vip`)
   t.match(checkFile('/nonexistent').problems, [{ code: 'FILE' }])
   t.match(checkFile(fileWith(t, 'version: 9')).problems, [
     { code: 'VALUE', place: /:1:10 version/ },

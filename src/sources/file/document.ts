@@ -71,6 +71,22 @@ export class YamlFile {
     return field === '' ? at : `${at} ${field}`
   }
 
+  /**
+   * Where the entries of a list at the top begin. Keeps their offsets, not the document.
+   *
+   * @returns the place of an entry by its index, named by a field of it where one is given
+   */
+  entryPlaces(list: string): (index: number, field?: string) => string {
+    const node = isMap(this.document.contents) ? this.document.contents.get(list) : undefined
+    const top = this.offset([list])
+    const starts = isSeq(node) ? node.items.map((item) => startOf(item) ?? top) : []
+    const { name, lines } = this
+    return (index, field) => {
+      const path = [list, index, ...(field === undefined ? [] : [field])]
+      return `${spot(name, lines, starts[index] ?? top)} ${fieldName(path)}`
+    }
+  }
+
   private offset(path: FieldPath): number {
     let node: unknown = this.document.contents
     let offset = startOf(node) ?? 0

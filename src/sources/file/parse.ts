@@ -3,7 +3,8 @@
  * that a mistake costs one item and is told with its place. Pure.
  */
 import { canonicalAddress, Cidr, family, formatListen, parseListen } from '../../model/address.js'
-import { findConflicts, poolFamilies } from '../../model/merge.js'
+import { findConflicts } from '../../model/conflicts.js'
+import { poolFamilies } from '../../model/merge.js'
 import { serviceKey } from '../../model/types.js'
 import type { Backend, Family, Network, Port, ServiceSpec, Timeouts } from '../../model/types.js'
 import { choiceOf } from './choice.js'

@@ -1,11 +1,31 @@
 /**
- * From a parsed file's mistakes to problems as the state shows them.
+ * From a parsed file to a snapshot: what it says, and its mistakes as problems.
  */
-import type { Problem } from '../../model/types.js'
+import { serviceKey, type Problem, type ServiceKey, type Snapshot } from '../../model/types.js'
 import type { Mistake } from './document.js'
 import type { Entry, ParsedFile } from './parse.js'
 
-export function fileProblems(file: ParsedFile): Problem[] {
+export function snapshotOf(file: ParsedFile): Required<Snapshot> {
+  return {
+    networks: file.networks.flatMap(({ items }) => items),
+    services: file.services.flatMap(({ items }) => items),
+    problems: fileProblems(file),
+    placeOf: placesOf(file),
+  }
+}
+
+/** Of the file it keeps the services and where they start: problems are few, and come much later. */
+function placesOf({ services, yaml }: ParsedFile): (key: ServiceKey) => string | undefined {
+  const placeAt = yaml.entryPlaces('services')
+  const items = services.map((entry) => entry.items)
+  return (key) => {
+    const index = items.findIndex((each) => each.some((item) => serviceKey(item) === key))
+    const automatic = items[index]?.some(({ autoVips }) => autoVips.length > 0)
+    return index < 0 ? undefined : placeAt(index, automatic === true ? 'vip' : undefined)
+  }
+}
+
+function fileProblems(file: ParsedFile): Problem[] {
   const of = <T>(kind: string, entries: readonly Entry<T>[]): Problem[] =>
     entries.flatMap((entry, index) => {
       const item = `${kind} ${entry.name ?? `number ${index + 1}`}`

@@ -11,8 +11,8 @@ import { FairleadError } from '../../errors.js'
 import { sameData } from '../../model/diff.js'
 import type { Problem, Snapshot } from '../../model/types.js'
 import type { Mistake } from './document.js'
-import { parseFile, type LastGood, type ParsedFile } from './parse.js'
-import { fileProblems, problemOf, describeProblem } from './problems.js'
+import { parseFile, type ParsedFile } from './parse.js'
+import { describeProblem, problemOf, snapshotOf } from './problems.js'
 import { fileSignature, readBounded, type FileText } from './read.js'
 
 /** pino's shape. */
@@ -45,7 +45,7 @@ export class FileSource {
   #debounce: NodeJS.Timeout | undefined
   #poll: NodeJS.Timeout | undefined
   #signature = ''
-  #last: LastGood = { networks: [], services: [] }
+  #last: Omit<Snapshot, 'problems'> = { networks: [], services: [] }
   #firstAgent: unknown
   /** JSON of the problems published last. */
   #problems: ReadonlySet<string> = new Set()
@@ -133,11 +133,9 @@ export class FileSource {
   }
 
   #accept(file: ParsedFile): void {
-    this.#last = {
-      networks: file.networks.flatMap(({ items }) => items),
-      services: file.services.flatMap(({ items }) => items),
-    }
-    const problems = fileProblems(file)
+    const { problems: found, ...last } = snapshotOf(file)
+    this.#last = last
+    const problems = [...found]
     if (!sameData(file.agent ?? null, this.#firstAgent ?? null)) {
       problems.push({
         source: 'file',
@@ -164,7 +162,7 @@ export class FileSource {
       { networks: networks.length, services: services.length, problems: problems.length },
       'file read',
     )
-    this.#options.onSnapshot({ networks, services, problems })
+    this.#options.onSnapshot({ ...this.#last, problems })
   }
 
   #changed(): void {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { diff, sameData } from '../../../src/model/diff.js'
 import { Model } from '../../../src/model/model.js'
-import type { State } from '../../../src/model/types.js'
+import type { ServiceSpec, State } from '../../../src/model/types.js'
 import { backend, network, service, snapshot } from './fixtures.js'
 
 t.test('the revision grows only when the content differs', (t) => {
@@ -184,6 +184,43 @@ t.test('a VIP that could not be carried is left out', (t) => {
   ])
   const ports = [{ protocol: 'tcp' as const, port: 80, targetPort: 80 }]
   t.same(of(service('x', { vips: ['10.0.0.2'], ports, backends })), [], 'another port is free')
+  t.end()
+})
+
+t.test('a VIP is no host: of the two the earlier one stays', (t) => {
+  const vip = service('vip', { vips: ['10.0.0.9'] })
+  const host = service('host', { vips: ['10.0.0.8'], backends: [backend('10.0.0.9')] })
+  const of = (...services: ServiceSpec[]) => {
+    const model = new Model({ sources: ['a'] })
+    const { problems, services: kept } = model.publish('a', snapshot(services))
+    return [...kept.keys(), ...problems.map(({ item, reason }) => `${item}: ${reason}`)]
+  }
+  t.same(of(vip, host), ['net/vip', 'service net/host: backend 10.0.0.9 is a VIP of service vip'])
+  t.same(of(host, vip), ['net/host', 'service net/vip: VIP 10.0.0.9 is a backend of service host'])
+  const named = service('host', { mode: 'dnsrr', backends: [backend('10.0.0.9')] })
+  t.equal(of(named, vip).length, 2, 'a host that is only named is a host as well')
+
+  const model = new Model({ sources: ['a'] })
+  const before = service('host', { vips: ['10.0.0.8'], backends: [backend('10.0.0.7')] })
+  model.publish('a', snapshot([vip, before]))
+  const state = model.publish('a', snapshot([vip, host]))
+  t.match(
+    state.problems,
+    [{ item: 'service net/host', code: 'DUPLICATE' }],
+    'also when it is added',
+  )
+  t.end()
+})
+
+t.test('what only the model finds has the place that the source knows', (t) => {
+  const model = new Model({ sources: ['a'] })
+  const services = [service('x', { vips: ['10.0.0.9'] }), service('y', { vips: ['10.0.0.9'] })]
+  const places = new Map([['net/y', 'file:7:3 services[1]']])
+  const { problems } = model.publish('a', {
+    ...snapshot(services),
+    placeOf: (key) => places.get(key),
+  })
+  t.match(problems, [{ item: 'service net/y', place: 'file:7:3 services[1]' }])
   t.end()
 })
 

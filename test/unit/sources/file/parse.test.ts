@@ -363,7 +363,8 @@ t.test('YAML itself', (t) => {
 })
 
 t.test('hostile files end in mistakes, soon', (t) => {
-  const started = performance.now()
+  // Of this process alone: others may keep the machine busy.
+  const started = process.cpuUsage()
   const laughs = Array.from({ length: 12 }, (_, i) =>
     i === 0 ? 'a0: &a0 [1,1,1,1,1,1,1,1,1,1]' : `a${i}: &a${i} [${`*a${i - 1},`.repeat(10)}]`,
   ).join('\n')
@@ -391,7 +392,8 @@ t.test('hostile files end in mistakes, soon', (t) => {
     t.ok(found.length > 0 && found.some((line) => wanted.test(line)), name)
     if (!found.some((line) => wanted.test(line))) t.comment(found[0]?.slice(0, 300))
   }
-  t.ok(performance.now() - started < 10_000, `${performance.now() - started} ms`)
+  const tookMs = process.cpuUsage(started).user / 1000
+  t.ok(tookMs < 10_000, `${tookMs} ms`)
   t.end()
 })
 

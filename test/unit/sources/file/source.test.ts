@@ -231,3 +231,16 @@ t.test('a file that is written in pieces settles', async (t) => {
   await stage.until('whole', () => stage.snapshots.at(-1)?.services.length === 200, t)
   t.same(stage.reasons, [])
 })
+
+t.test('places follow the lines of the file', async (t) => {
+  const stage = new Stage(t)
+  writeFileSync(stage.path, text('name: a', 'name: b, vip: 10.0.0.9'))
+  await stage.source.start()
+  const placeOf = (key: string) => stage.snapshots.at(-1)?.placeOf?.(key)
+  t.equal(placeOf('net/a'), `${stage.path}:4:5 services[0].vip`)
+  t.equal(placeOf('net/b'), `${stage.path}:5:5 services[1]`)
+  writeFileSync(stage.path, text('name: c', 'name: a'))
+  await stage.source.reload()
+  t.equal(placeOf('net/a'), `${stage.path}:5:5 services[1].vip`)
+  t.equal(placeOf('net/b'), undefined)
+})
