@@ -95,6 +95,14 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref())
 }
 
+/** Resolves with the first signal that ends the agent. */
+function endSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+}
+
 /**
  * Runs until SIGTERM or SIGINT. SIGHUP reads the file again.
  *
@@ -103,6 +111,16 @@ function pause(ms: number): Promise<void> {
 export async function runAgent(options: AgentOptions): Promise<void> {
   const config = loadConfig(options.configPath, options.overrides)
   const log = openLog(config)
+  // From here on, so that what is begun is ended in order, and a reload asked for early ends nothing.
+  const ended = endSignal()
+  let reload = (): Promise<void> => Promise.resolve()
+  const onError = (error: unknown): void => log.error({ err: error }, 'unexpected')
+  process.on('SIGHUP', () => {
+    reload().catch((error: unknown) => {
+      // What is wrong with the file has been told as a problem.
+      if (!(error instanceof FairleadError)) onError(error)
+    })
+  })
   // Before anything is touched that another agent of this node would be holding.
   await refuseLive(config.socketPath)
   const stateFile = await StateFile.open(config.statePath)
@@ -148,7 +166,6 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     observer: metrics.dns,
     onProblem: () => problems.report('dns', dns.problems()),
   })
-  const onError = (error: unknown): void => log.error({ err: error }, 'unexpected')
   const distributor = new Distributor(dataplane, dns, onError)
   model.onState((state) => {
     log.info({ revision: state.revision, services: state.services.size }, 'new state')
@@ -177,18 +194,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   await api.listen()
   await listener?.listen()
   await source.start()
+  reload = () => source.reload()
   log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
 
-  process.on('SIGHUP', () => {
-    source.reload().catch((error: unknown) => {
-      // What is wrong with the file has been told as a problem.
-      if (!(error instanceof FairleadError)) onError(error)
-    })
-  })
-  const signal = await new Promise<string>((resolve) => {
-    process.once('SIGTERM', resolve)
-    process.once('SIGINT', resolve)
-  })
+  const signal = await ended
   log.info({ signal }, 'ending')
   health.close()
   await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])

@@ -2,6 +2,7 @@
 import { requireCapabilities } from '../host/capabilities.js'
 import { ensurePinDirectory } from '../host/bpffs.js'
 import { probeFeatures, type HostFeatures } from '../host/features.js'
+import { lockDirectory, type Lock } from '../host/lock.js'
 import type { Log } from '../host/log.js'
 import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
@@ -51,6 +52,7 @@ export class Dataplane {
   readonly readback: Readback
   readonly features: HostFeatures
   readonly #maps: PinnedMaps
+  readonly #lock: Lock
   readonly #log: Log
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
@@ -68,22 +70,29 @@ export class Dataplane {
   /**
    * Takes over what an earlier agent pinned; changes nothing before the first state.
    *
-   * @throws FairleadError CAPABILITY, HOST (no BPF file system) or LAYOUT; BpfError
+   * @throws FairleadError CAPABILITY, HOST (no BPF file system, or another agent has the pins) or
+   *         LAYOUT; BpfError
    */
   static async open(options: DataplaneOptions): Promise<Dataplane> {
     requireCapabilities()
     await ensurePinDirectory(options.pinPath)
+    const lock = await lockDirectory(options.pinPath)
+    try {
+      return await Dataplane.#openLocked(options, lock)
+    } catch (error) {
+      lock.close()
+      throw error
+    }
+  }
+
+  static async #openLocked(options: DataplaneOptions, lock: Lock): Promise<Dataplane> {
     const features = await probeFeatures()
     const pins = new Pins(options.pinPath)
     const { objectDir, limits, log } = options
     const maps = await PinnedMaps.open(pins, objectFiles(objectDir), limits, log)
     try {
-      return new Dataplane(
-        options,
-        features,
-        maps,
-        openInstaller(maps, options.node, options.hz ?? features.tick.hz),
-      )
+      const installer = openInstaller(maps, options.node, options.hz ?? features.tick.hz)
+      return new Dataplane(options, features, maps, lock, installer)
     } catch (error) {
       maps.close()
       throw error
@@ -94,9 +103,11 @@ export class Dataplane {
     options: DataplaneOptions,
     features: HostFeatures,
     maps: PinnedMaps,
+    lock: Lock,
     installer: Installer,
   ) {
     this.#maps = maps
+    this.#lock = lock
     this.#log = options.log
     this.features = features
     let mapProblems: readonly Problem[] = []
@@ -186,6 +197,7 @@ export class Dataplane {
     await this.#attachments.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.#maps.close()
+    this.#lock.close()
   }
 
   /** Attachments follow the maps: a program never runs before its rows are there. */

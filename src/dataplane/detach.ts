@@ -1,5 +1,6 @@
 /** Takes everything out of the kernel that was pinned below a path. */
 import { existsSync, rmdirSync, rmSync } from 'node:fs'
+import { lockDirectory } from '../host/lock.js'
 import { removeFilter, removeLink } from './links.js'
 import { namesIn, Pins } from './pins.js'
 
@@ -10,10 +11,21 @@ export interface Detached {
 }
 
 /**
- * No agent may be using the path. What is gone already is passed over.
+ * What is gone already is passed over.
+ *
+ * @throws FairleadError HOST while an agent uses the path
  */
 export async function detach(pinPath: string): Promise<Detached> {
-  const pins = new Pins(pinPath)
+  if (!existsSync(pinPath)) return { links: 0, maps: 0 }
+  const lock = await lockDirectory(pinPath)
+  try {
+    return await removeAll(new Pins(pinPath))
+  } finally {
+    lock.close()
+  }
+}
+
+async function removeAll(pins: Pins): Promise<Detached> {
   let links = 0
   for (const name of namesIn(pins.links)) if (await removeLink(`${pins.links}/${name}`)) links++
   for (const name of namesIn(pins.tails)) rmSync(`${pins.tails}/${name}`)

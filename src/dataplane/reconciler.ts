@@ -48,6 +48,7 @@ export class Reconciler {
   #nextSweep: number
   #pruned: boolean
   #closed = false
+  readonly #leaving = new AbortController()
   /** What the kernel holds in full; absent while it may not. */
   #inForce: { readonly state: State; readonly outside: Outside | undefined } | undefined
   readonly #failed = new Map<string, Problem>()
@@ -107,9 +108,13 @@ export class Reconciler {
     return this.#tables.reduce((total, { writes }) => total + writes, 0)
   }
 
-  /** Ends after the cycle that is under way; what has counted is saved. */
+  /**
+   * Ends the cycle that is under way between two services: what is in the kernel is whole, and the
+   * next agent goes on from there. What has counted is saved.
+   */
   async close(): Promise<void> {
     this.#closed = true
+    this.#leaving.abort()
     clearTimeout(this.#timer)
     await this.idle()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
@@ -136,6 +141,7 @@ export class Reconciler {
         await this.#cycle(state)
         this.#tellEndings()
       } catch (caught) {
+        if (caught === this.#leaving.signal.reason) break
         error = caught
         this.#options.log.error({ err: caught }, 'reconciling failed, will be tried again')
       }
@@ -185,7 +191,7 @@ export class Reconciler {
     installer.slots.nextCycle()
     this.#finishLeaving(false)
     this.#takeNetworks(state)
-    const pace = new Pace()
+    const pace = new Pace(this.#leaving.signal)
     const wanted = this.#replaced(state) ?? (await this.#compared(state, pace))
     this.#inForce = undefined
     const refused = await this.#install(wanted, state, pace)
@@ -335,7 +341,10 @@ export class Reconciler {
 
   async #sweepIfDue(): Promise<void> {
     if (performance.now() < this.#nextSweep) return
-    for (const table of this.#tables) this.#stats.repaired += await table.sweep()
+    for (const table of this.#tables) {
+      this.#leaving.signal.throwIfAborted()
+      this.#stats.repaired += await table.sweep()
+    }
     this.#nextSweep = performance.now() + this.#options.sweepIntervalMs
   }
 

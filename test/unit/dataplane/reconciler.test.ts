@@ -392,3 +392,29 @@ kernelTest(t, 'only the newest of many states is written', async (t, pinPath) =>
   t.equal(bench.maps.get('services').count(), 50)
   t.ok(bench.reconciler.stats.cycles <= 3, `${bench.reconciler.stats.cycles} cycles`)
 })
+
+kernelTest(
+  t,
+  'leaving does not wait for a long cycle; the next agent goes on',
+  async (t, pinPath) => {
+    const first = await Bench.open(pinPath)
+    const services = many(1900)
+    first.reconciler.apply(state(1, [NETWORK], services))
+    while (first.installer.installed.size === 0) await sleep(1)
+    await first.close()
+    const { size } = first.installer.installed
+    t.ok(size > 0 && size < services.length / 2, `${size} are in the kernel`)
+    t.equal(first.reconciler.stats.revision, 0)
+
+    const second = await Bench.open(pinPath, { sweepIntervalMs: 30 })
+    t.teardown(async () => second.close())
+    t.equal(second.installer.installed.size, size, 'each of them whole')
+    t.equal(second.installer.ids.services.get('n/s0'), first.installer.ids.services.get('n/s0'))
+    await settle(second, 1, [NETWORK], services.slice(0, 100))
+    t.equal(second.installer.installed.size, 100)
+    t.same(second.problems, [])
+    const { cycles } = second.reconciler.stats
+    while (second.reconciler.stats.cycles < cycles + 2) await sleep(10)
+    t.equal(second.reconciler.stats.repaired, 0, 'a sweep finds nothing')
+  },
+)
