@@ -91,7 +91,10 @@ export interface LinkView {
   readonly links: readonly HostLink[]
 }
 
-const DEBOUNCE_MS = 15
+/** A new container's connections wait for the look; its interface tells itself in several lines. */
+const DEBOUNCE_MS = 2
+/** Between two looks, however much there is to tell. */
+const REST_MS = 15
 const NAMESPACE_POLL_MS = 250
 const RESYNC_MS = 10_000
 /** The monitor may subscribe only after the first look, so a second one follows. */
@@ -115,6 +118,7 @@ export class LinkWatcher {
   #backoffMs = MIN_BACKOFF_MS
   #lookTimer: NodeJS.Timeout | undefined
   #lookDue = Infinity
+  #lookedAt = -Infinity
   #looking: Promise<void> | undefined
   #nextResync = 0
   #checking = false
@@ -140,7 +144,10 @@ export class LinkWatcher {
     this.#lookDue = due
     this.#lookTimer = setTimeout(() => {
       this.#lookDue = Infinity
-      this.#looking = (this.#looking ?? Promise.resolve()).then(async () => this.#look())
+      this.#looking = (this.#looking ?? Promise.resolve()).then(async () => {
+        await this.#look()
+        this.#lookedAt = performance.now()
+      })
     }, delayMs)
   }
 
@@ -214,7 +221,10 @@ export class LinkWatcher {
     }
     monitor.once('error', ended)
     monitor.once('exit', ended)
-    monitor.stdout.on('data', () => this.lookAgain(DEBOUNCE_MS))
+    monitor.stdout.on('data', () => {
+      const rested = this.#lookedAt + REST_MS - performance.now()
+      this.lookAgain(Math.max(DEBOUNCE_MS, rested))
+    })
     this.#nextResync = performance.now() + SECOND_LOOK_MS
     this.lookAgain(0)
   }

@@ -73,6 +73,20 @@ async function pings(from: Namespace): Promise<boolean> {
 const SERVER = `require('net').createServer((s) => s.end('hello')).listen(7777, () => console.log('ready'))`
 const CLIENT = `require('net').connect(7777, '${VIP}').on('error', (e) => console.log(e.code)).setTimeout(2000, () => process.exit(1)).pipe(process.stdout)`
 
+/** Retries only while there is no route yet; tells how long the connection took. */
+const DIALLER = `
+import errno, socket, time
+until = time.time() + 15
+while time.time() < until:
+  started = time.time()
+  try:
+    with socket.create_connection(('${VIP}', 7777), timeout=10) as s:
+      print(s.recv(99).decode(), round((time.time() - started) * 1000), 'ms')
+      break
+  except OSError as e:
+    if e.errno != errno.ENETUNREACH: raise
+`
+
 async function fetches(from: Namespace): Promise<string> {
   return (await from.run(process.execPath, ['-e', CLIENT], { mayFail: true })).stdout.trim()
 }
@@ -109,7 +123,24 @@ t.test('ports of the bridge are attached as they come, and let go', async (t) =>
 
   await lab.remove(client)
   await until('the port to be let go', () => targets(dataplane).length === 2)
-  t.equal(readdirSync(`${pinPath}/links`).length, 2)
+  await until('its pins to go', () => readdirSync(`${pinPath}/links`).length === 2)
+})
+
+t.test('a container that dials before its interface is attached is late, not lost', async (t) => {
+  const { lab, node, open } = await plane(t)
+  await lab.bridge(node, 'br0')
+  const server = await lab.container(node, 'server', { addresses: ['10.77.0.3/24'], bridge: 'br0' })
+  await server.spawn(process.execPath, ['-e', SERVER]).printed(/ready/)
+  const dataplane = await open()
+  dataplane.apply(stateOf(1, { namespace: node.path, bridge: 'br0' }))
+  await dataplane.settled(1)
+  const client = await lab.namespace('client')
+  // Dials as soon as it has a route.
+  const dialling = client.run('python3', ['-c', DIALLER])
+  await lab.plug(node, client, { addresses: ['10.77.0.2/24'], hostLink: 'v-c', bridge: 'br0' })
+  t.match((await dialling).stdout, 'hello')
+  t.comment((await dialling).stdout)
+  t.match(dataplane.readback.counters()[0], { path: 'tc', connections: 1 })
 })
 
 t.test('a bridge that is made anew gets programs that know it', async (t) => {
