@@ -118,9 +118,11 @@ t.test('a peer that does not read is not read from', async (t) => {
   client.socket.pause()
   const many = Buffer.concat(Array.from({ length: 2000 }, (_, at) => framed(at, '_http._tcp.vote')))
   for (let at = 0; at < 100; at++) client.socket.write(many)
-  await pause(300)
-  const before = seen.answers.length
-  await pause(100)
+  let before = -1
+  for (let look = 0; look < 50 && seen.answers.length !== before; look++) {
+    before = seen.answers.length
+    await pause(200)
+  }
   t.equal(seen.answers.length, before, `stopped after ${before}`)
-  t.ok(before < 200_000)
+  t.ok(before > 0 && before < 200_000)
 })
