@@ -187,6 +187,8 @@ export class Reconciler {
 
   async #cycle(state: State): Promise<void> {
     const installer = this.#installer
+    // It may become another one meanwhile, and then what was written before has to be looked at again.
+    const { outside } = installer
     this.#failed.clear()
     installer.slots.nextCycle()
     this.#finishLeaving(false)
@@ -209,7 +211,7 @@ export class Reconciler {
       this.#pruned = true
     }
     this.#flush()
-    if (this.#failed.size === 0) this.#inForce = { state, outside: installer.outside }
+    if (this.#failed.size === 0) this.#inForce = { state, outside }
     await this.#sweepIfDue()
   }
 

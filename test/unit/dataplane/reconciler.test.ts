@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as breathe, setTimeout as sleep } from 'node:timers/promises'
 import type { Value } from 'libbpf-ts'
 import t, { type Test } from 'tap'
 import type { Service } from '../../../src/model/types.js'
@@ -58,6 +58,20 @@ function ringOf(t: Test, bench: Bench, key: string, family: 4 | 6 = 4): string[]
     return (addr[3] ?? 0).toString(16)
   })
 }
+
+kernelTest(t, 'what is outside is told while services are being written', async (t, pinPath) => {
+  const bench = await Bench.open(pinPath)
+  t.teardown(async () => bench.close())
+  const next = state(1, [network('n', { subnets: ['10.0.0.0/8'], edge: true })], many(2_000))
+  bench.reconciler.apply(next)
+  // The first slice has ended by then, and the last has not begun.
+  await breathe()
+  bench.reconciler.setOutside({ addresses: ['192.0.2.1'], peers: [] })
+  await bench.reconciler.idle()
+  const vips = [...bench.maps.get('vips4').keys()] as { network: number }[]
+  const outside = vips.filter((key) => key.network === 0)
+  t.equal(outside.length, 2_000, 'every service is reached from there')
+})
 
 kernelTest(t, 'a state becomes rows that name one another', async (t, pinPath) => {
   const bench = await Bench.open(pinPath)
