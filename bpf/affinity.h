@@ -54,7 +54,8 @@ static __always_inline struct backend *affinity_get(const struct service *svc,
 	struct affinity *row = bpf_map_lookup_elem(&affinities, key);
 	struct backend *backend;
 
-	if (!row || now - row->last_seen_ns > svc->affinity_seconds * NS_PER_SECOND)
+	/* Another CPU may have written a later time than @now. */
+	if (!row || row->last_seen_ns + svc->affinity_seconds * NS_PER_SECOND < now)
 		return NULL;
 	*backend_id = row->backend;
 	backend = backend_alive(*backend_id, key->service, row->incarnation);

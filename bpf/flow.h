@@ -168,9 +168,19 @@ static __always_inline __u32 flow_timeout(const struct flow *row, __u8 protocol)
 	return own && own->syn_jiffies ? own->syn_jiffies : tcp_syn_timeout_jiffies;
 }
 
+/* In jiffies, and longer than any timer: a row that seems to idle longer is ahead of us. */
+#define LONGEST_IDLE 0xf0000000
+
+/*
+ * flow_expired() - has nothing been seen of the flow for too long?
+ *
+ * Another CPU may have seen a packet since @now was read; a sweep takes so long that it will.
+ */
 static __always_inline bool flow_expired(const struct flow *row, __u8 protocol, __u32 now)
 {
-	return now - row->last_seen > flow_timeout(row, protocol);
+	__u32 idle = now - row->last_seen;
+
+	return idle > flow_timeout(row, protocol) && idle < LONGEST_IDLE;
 }
 
 /*

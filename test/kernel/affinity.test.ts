@@ -94,6 +94,8 @@ for (const family of FAMILIES) {
     const second = dialFrom(dp, client, vip, 2002)
     t.not(second, first)
     t.equal(dialFrom(dp, client, vip, 2003), second)
+    dp.map('affinities').set(key, { ...onlyRow(dp).row, last_seen_ns: row.last_seen_ns << 1n })
+    t.equal(dialFrom(dp, client, vip, 2004), second, 'another CPU saw it later')
   })
 
   for (const [how, end] of [

@@ -150,6 +150,17 @@ for (const { name, of, vip, backends } of FAMILIES) {
     t.same(dp.ends(), { IDLE: 1 })
   })
 
+  kernelTest(t, `${name}: a row that another CPU has seen later is not idle`, (t, dp) => {
+    const { backend } = serve(dp)
+    connect(dp, 1)
+    send(dp, 2, 'S')
+    for (const n of [1, 2]) dp.age(client(n), 40000, 'tcp', -HZ)
+    t.same({ ...sweep(dp), seconds: 0 }, { kept: 2, deleted: 0, mended: 0, seconds: 0 })
+    for (const n of [1, 2]) send(dp, n, 'A')
+    t.equal(dp.active(backend), 2)
+    t.same({ ...dp.counted(), ...dp.ends() }, {})
+  })
+
   kernelTest(
     t,
     `${name}: the sweep deletes what is idle, or of a backend that is gone`,
