@@ -410,11 +410,16 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	} else if (!flow_expired(row, pkt->protocol, adm->now) && !flow_reopened(row, pkt)) {
 		backend = backend_alive(row->backend, row->service, row->incarnation);
 		if (backend || (row->flags & FLOW_DIRECT)) {
-			if (adm->embryonic && !starts_tcp(pkt))
+			if (adm->embryonic && !starts_tcp(pkt)) {
 				row = flow_promote(&adm->key, row, v6);
+				backend =
+					backend_alive(row->backend, row->service, row->incarnation);
+			}
 			flow_touch(row, flow_flags_in(pkt), adm->now);
-			if (!backend)
+			if (row->flags & FLOW_DIRECT)
 				return carry_direct(skb, adm, v6);
+			if (!backend)
+				return drop(DROP_BACKEND_GONE); /* this very moment */
 			if (row->flags & FLOW_HAIRPIN)
 				return VERDICT_HAIRPIN;
 			return carry_in(skb, pkt, row, backend, flow_key_port(&adm->key, v6), v6);

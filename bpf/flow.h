@@ -100,33 +100,49 @@ static __always_inline void flow_delete(const union flow_key *key, const bool v6
 		bpf_map_delete_elem(&flows4, &key->v4);
 }
 
-/* flow_find() - the row of a key in either table. @embryonic: in which; if there is one */
+/*
+ * flow_find() - the row of a key in either table.
+ * @embryonic: in which; if there is none, where one begins
+ *
+ * Promotion stores before it deletes. A row that it moved between the first two lookups
+ * is found by the third.
+ */
 static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
 					      const bool v6)
 {
 	struct flow *row = flow_lookup(key, v6);
+	bool begins = !row;
 
-	*embryonic = !row;
-	return row ? row : embryonic_lookup(key, v6);
+	if (!row)
+		row = embryonic_lookup(key, v6);
+	if (!row) {
+		row = flow_lookup(key, v6);
+		begins = !row;
+	}
+	*embryonic = begins;
+	return row;
 }
 
 /*
  * flow_promote() - move a row to the table of those that are no longer embryonic.
  *
- * Returns where it is then; where it was, if it could not be moved. The old place is
- * another flow's at once, so nothing may be read from it afterwards.
+ * Another CPU may be moving the same row for another packet of the flow. Returns where
+ * it is then; where it was, if it could not be moved. The old place is another flow's at
+ * once, so nothing that was read from it may be used afterwards.
  */
 static __always_inline struct flow *flow_promote(const union flow_key *key, struct flow *row,
 						 const bool v6)
 {
+	const long error = flow_update(key, row, BPF_NOEXIST, v6);
 	struct flow *moved;
 
-	if (flow_update(key, row, BPF_NOEXIST, v6))
+	if (error && error != -ERRNO_EXIST)
 		return row;
 	moved = flow_lookup(key, v6);
 	if (!moved)
 		return row;
-	embryonic_delete(key, v6);
+	if (!error)
+		embryonic_delete(key, v6);
 	return moved;
 }
 

@@ -183,6 +183,7 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	struct packet pkt;
 	struct flow *row;
 	__u32 backend_id;
+	bool embryonic;
 	bool direct;
 
 	parse(skb, &pkt, v6);
@@ -191,9 +192,7 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	if (pkt.kind != PACKET_FLOW)
 		return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
-	row = flow_lookup(&key, v6);
-	if (!row)
-		row = embryonic_lookup(&key, v6);
+	row = flow_find(&key, &embryonic, v6);
 	if (!row)
 		return may_lack_flow(&pkt, v6) ? drop(DROP_NO_FLOW) : VERDICT_PASS;
 	backend_id = row->backend;
