@@ -418,30 +418,13 @@ __noinline int has_way_out(struct __sk_buff *skb, int v6)
 	return v6 ? find_way_out(skb, &fib, true) : find_way_out(skb, &fib, false);
 }
 
-static __always_inline int go_out(struct __sk_buff *skb, const bool v6)
-{
-	struct bpf_fib_lookup fib = {};
-
-	if (!find_way_out(skb, &fib, v6))
-		return VERDICT_PASS;
-	return ttl_decrement(skb, v6) ? VERDICT_DROP : route_out(&fib);
-}
-
-__noinline int go_out4(struct __sk_buff *skb)
-{
-	return go_out(skb, false);
-}
-
-__noinline int go_out6(struct __sk_buff *skb)
-{
-	return go_out(skb, true);
-}
-
 /*
  * leave() - send a backend's reply to the outside on its way, past netfilter.
  *
  * The way is looked up twice rather than kept: it would lie on the stack below the
- * translation's, and the verifier of 6.1 adds them up.
+ * translation's, and the verifier of 6.1 adds them up. Once translated, the packet must
+ * not go through the stack, which takes a published port's reply for a martian: it comes
+ * from the node's own address.
  */
 static __always_inline int leave(struct __sk_buff *skb, const bool v6)
 {
@@ -456,7 +439,7 @@ static __always_inline int leave(struct __sk_buff *skb, const bool v6)
 	verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
 	if (verdict != VERDICT_PASS)
 		return verdict;
-	return v6 ? go_out6(skb) : go_out4(skb);
+	return v6 ? route6(skb) : route4(skb);
 }
 
 /* from_bridge() - ingress of a bridge, or of a routed container: what leaves its network. */
