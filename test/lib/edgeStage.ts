@@ -26,7 +26,7 @@ export class EdgeStage {
     readonly node: Namespace,
     readonly client: Namespace,
     readonly agent: Agent,
-    readonly backends: readonly { id: string; v4: string; v6: string }[],
+    readonly backends: readonly { id: string; v4: string; v6: string; space: Namespace }[],
   ) {}
 
   static async build(t: Teardown, count = 2): Promise<EdgeStage> {
@@ -109,5 +109,5 @@ async function addBackend(lab: NetLab, node: Namespace, at: number) {
   await space.ip('route', 'add', 'default', 'via', 'fd00:1::1')
   const server = space.spawn(process.execPath, [join(import.meta.dirname, 'peer.js'), id])
   await server.printed(/ready/)
-  return { id, v4, v6 }
+  return { id, v4, v6, space }
 }
