@@ -225,9 +225,16 @@ static __always_inline bool flow_reopened(const struct flow *row, const struct p
 	return starts_tcp(pkt) && (row->flags & (FLOW_FIN_BOTH | FLOW_RESET));
 }
 
-/* flow_touch() - writes only what changed: most packets find the line clean. */
+/*
+ * flow_touch() - writes only what changed: most packets find the line clean.
+ *
+ * A client that goes on after a reset was not reset: that one was stale or forged, and
+ * its receiver took no notice of it (RFC 5961). It stays counted as an end.
+ */
 static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
 {
+	if ((row->flags & FLOW_RESET) && (flags & FLOW_ESTABLISHED))
+		row->flags &= ~FLOW_RESET;
 	if (flags & ~row->flags) {
 		row->flags |= flags;
 		if (flow_is_closed(row))

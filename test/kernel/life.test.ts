@@ -64,7 +64,8 @@ for (const { name, client, vip, backends } of FAMILIES) {
       serve(dp)
       for (const one of ['S', ...flags]) chosen(dp, one)
       dp.age(client, 40000, 'tcp', seconds * HZ - HZ)
-      t.equal(chosen(dp, 'A'), first, 'just before')
+      const last = state === 'closing' ? 'R' : 'A'
+      t.equal(chosen(dp, last), first, 'just before')
       t.equal(dp.drops('NO_FLOW'), 0)
       if (state === 'embryonic') return
       dp.age(client, 40000, 'tcp', seconds * HZ + HZ)
@@ -72,6 +73,29 @@ for (const { name, client, vip, backends } of FAMILIES) {
       t.same(dp.counted(), { DROP_NO_FLOW: 1, EVENT_REFUSED: 1 }, 'just after: reset')
       t.equal(chosen(dp, 'S'), second, 'a new connection chooses anew')
     })
+  }
+
+  for (const from of ['client', 'backend'] as const) {
+    kernelTest(
+      t,
+      `${name}: a stale reset of the ${from} ends no flow whose client goes on`,
+      (t, dp) => {
+        const service = serve(dp)
+        const id = service.backends.get(first) ?? 0
+        for (const flags of ['S', 'A']) chosen(dp, flags)
+        if (from === 'client') chosen(dp, 'R')
+        else dp.toContainer(replyFrom(first, 'R'))
+        t.equal(chosen(dp, 'A'), first)
+        dp.age(client, 40000, 'tcp', 7000 * HZ)
+        t.equal(chosen(dp, 'A'), first, 'it is as long-lived as it was')
+        t.same(dp.counted(), {})
+        t.same([dp.ends(), dp.active(id)], [{ RESET: 1 }, 0], 'counted as an end, once')
+        dp.toContainer(replyFrom(first, 'R'))
+        dp.age(client, 40000, 'tcp', 31 * HZ)
+        t.equal(dp.fromContainer(tcp({ ...there, flags: 'A' })).verdict, TC.REDIRECT)
+        t.same(dp.counted(), { DROP_NO_FLOW: 1, EVENT_REFUSED: 1 }, 'in earnest: it is short')
+      },
+    )
   }
 
   kernelTest(t, `${name}: after both FINs a TCP flow lives 30 s`, (t, dp) => {
