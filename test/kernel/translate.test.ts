@@ -42,6 +42,21 @@ for (const { name, client, vip, backend, l3 } of FAMILIES) {
     BRIDGED,
   )
 
+  kernelTest(t, `${name}: a segment outside the window is translated like any other`, (t, dp) => {
+    dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    const there = { src: client, sport: 40000, dst: vip, dport: 80 }
+    const back = { src: backend, sport: 80, dst: client, dport: 40000 }
+    for (const flags of ['S', 'A']) dp.fromContainer(tcp({ ...there, flags }))
+    for (const seq of [0, 0x7fffffff, 0xfffffff0]) {
+      const stray = { flags: 'PA', seq, ack: seq, window: 0, payload: Buffer.from('x') }
+      const out = dp.fromContainer(tcp({ ...there, ...stray }))
+      t.same(out.packet, tcp({ ...there, ...stray, dst: backend }))
+      const reply = dp.toContainer(tcp({ ...back, ...stray }))
+      t.same(reply.packet, tcp({ ...back, ...stray, src: vip }))
+    }
+    t.same(dp.counted(), {})
+  })
+
   kernelTest(t, `${name}: UDP, to another port of the backend`, (t, dp) => {
     dp.addService({ vips: [vip], ports: ['53:5353/udp'], backends: [backend] })
     const there = { src: client, sport: 5000, dst: vip, dport: 53, payload: Buffer.from('odd') }

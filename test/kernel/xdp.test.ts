@@ -109,6 +109,53 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
     },
   )
 
+  edgeTest(`${name}: a UDP checksum that becomes 0 is written as 0xffff`, (t, dp, wire) => {
+    dp.addService({ vips: [vip], ports: ['53/udp'], backends: [backend] })
+    const ask = { ...there, dport: 53 }
+    for (let i = 0; i < 2; i++) dp.fromContainer(udp(ask))
+    const out = { ...ask, dst: backend }
+    // The payload that makes up for the rest of the sum.
+    const payload = udp({ ...out, payload: Buffer.from([0, 0]) }).subarray(-4, -2)
+    const expected = udp({ ...out, payload })
+    t.equal(expected.readUInt16BE(expected.length - 4), 0xffff, 'the test makes what it means to')
+    t.same(wire.receive(udp({ ...ask, payload })).packet, expected)
+  })
+
+  edgeTest(`${name}: a segment outside the window is carried like any other`, (t, dp, wire) => {
+    dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))
+    for (const seq of [0, 0x7fffffff, 0xfffffff0]) {
+      const stray = { ...there, ...data, seq, ack: seq, window: 0 }
+      t.same(wire.receive(tcp(stray)).packet, tcp({ ...stray, dst: backend }))
+    }
+  })
+
+  edgeTest(`${name}: a flow under a substitute port is left to tc`, (t, dp, wire) => {
+    const { id } = dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    const second = vip.replace(/100$/, '101')
+    dp.addVip(second, ['BALANCED'])
+    dp.addPort(second, '80/tcp', id)
+    for (const dst of [vip, second])
+      for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, dst, flags }))
+    t.equal(dp.map('overflows').count(), 1)
+    t.equal(wire.receive(tcp({ ...there, ...data })).step, STEP.ROUTE)
+    const aside = tcp({ ...there, ...data, dst: second })
+    t.same(wire.receive(aside), { verdict: XDP.PASS, packet: aside, step: STEP.DECIDE })
+  })
+
+  edgeTest(`${name}: another user of a backend's id is another backend`, (t, dp, wire) => {
+    const service = dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))
+    t.equal(wire.receive(tcp({ ...there, ...data })).step, STEP.ROUTE)
+    const id = service.backends.get(backend) ?? 0
+    const row = dp.map('backends').get(id) as Record<string, number>
+    dp.map('backends').set(id, { ...row, incarnation: 1000 })
+    const frame = tcp({ ...there, ...data })
+    t.same(wire.receive(frame), { verdict: XDP.PASS, packet: frame, step: STEP.DECIDE })
+    dp.map('backends').set(id, { ...row, service: 77 })
+    t.equal(wire.receive(frame).step, STEP.DECIDE, 'of another service too')
+  })
+
   edgeTest(`${name}: what is not ordinary is left to tc as it came`, (t, dp, wire) => {
     dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
     for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))

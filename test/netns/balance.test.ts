@@ -78,11 +78,18 @@ for (const path of ['sock', 'tc'] as const) {
     const stage = await Stage.build(t, 1)
     const ranged = (deny: string[]) =>
       stage.definition(path === 'sock', stage.service({ sourceRanges: { deny } }))
-    await stage.start(ranged(['10.7.0.0/16']))
-    t.equal((await stage.curl(`http://${VIP4}/`)).stdout.trim(), 'backend-0')
-    await stage.agent.apply(ranged(['10.1.0.0/24']))
-    t.equal((await stage.curl(`http://${VIP4}/`, '--connect-timeout', '1')).code, 28, 'no answer')
-    t.equal((await stage.curl(`http://[${VIP6}]/`)).stdout.trim(), 'backend-0', 'of IPv6')
+    await stage.start(ranged(['10.7.0.0/16', 'fd07::/16']))
+    const served = async (host: string) =>
+      (await stage.curl(`http://${host}/`, '--connect-timeout', '1')).stdout.trim() === 'backend-0'
+    for (const [deny, four, six] of [
+      ['10.7.0.0/16', true, true],
+      ['10.1.0.0/24', false, true],
+      ['fd00:1::/64', true, false],
+    ] as const) {
+      await stage.agent.apply(ranged([deny]))
+      t.equal(await served(VIP4), four, `IPv4 without ${deny}`)
+      t.equal(await served(`[${VIP6}]`), six, `IPv6 without ${deny}`)
+    }
     const drops = await stage.agent.metric('fairlead_drops_total', 'reason="source_denied"')
     t.ok(drops > 0, 'counted where the packet was seen')
   })

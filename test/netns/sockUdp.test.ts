@@ -243,35 +243,40 @@ out(ask(sock))`)
   })
 }
 
-await t.test('half of a pair that the LRU dropped is put back', async (t) => {
-  const running = scene.start(`
-sock = datagram_socket(AF_INET)
+for (const [title, family, vip, other] of [
+  ['IPv4', 'AF_INET', VIP4, '10.60.0.9'],
+  ['IPv6', 'AF_INET6', VIP6, 'fd60::9'],
+] as const) {
+  await t.test(`${title}: half of a pair that the LRU dropped is put back`, async (t) => {
+    const running = scene.start(`
+sock = datagram_socket(${family})
 for _ in range(2):
-    out(ask(sock, '${VIP4}', 53))
+    out(ask(sock, '${vip}', 53))
     sys.stdin.readline()`)
-  await running.printed(/\[.*\n/)
-  const rows = path.object.map('udp_from')
-  t.ok(rows.deleteMany([...rows.keys()]) > 0)
-  running.child.stdin?.write('\n')
-  const [text] = await running.printed(/\[.*\n\[.*\n/)
-  const [first, second] = text
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Heard)
-  t.strictSame(second, first)
-  await running.stop()
-})
+    await running.printed(/\[.*\n/)
+    const rows = path.object.map('udp_from')
+    t.ok(rows.deleteMany([...rows.keys()]) > 0)
+    running.child.stdin?.write('\n')
+    const [text] = await running.printed(/\[.*\n\[.*\n/)
+    const [first, second] = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Heard)
+    t.strictSame(second, first)
+    await running.stop()
+  })
 
-await t.test('a VIP that is taken away is no longer translated', async (t) => {
-  serviceOf(9, 1)
-  const running = scene.start(`
-sock = datagram_socket(AF_INET)
-out(ask(sock, '10.60.0.9', 53))
+  await t.test(`${title}: a VIP that is taken away is no longer translated`, async (t) => {
+    serviceOf(9, 1)
+    const running = scene.start(`
+sock = datagram_socket(${family})
+out(ask(sock, '${other}', 53))
 sys.stdin.readline()
-out(failure(sock.sendto, b'?', ('10.60.0.9', 53)))`)
-  await running.printed(/b1.*\n/)
-  path.removeVip(NETWORK, '10.60.0.9')
-  running.child.stdin?.write('\n')
-  await running.printed(/ENETUNREACH/)
-  t.pass()
-})
+out(failure(sock.sendto, b'?', ('${other}', 53)))`)
+    await running.printed(/b1.*\n/)
+    path.removeVip(NETWORK, other)
+    running.child.stdin?.write('\n')
+    await running.printed(/ENETUNREACH/)
+    t.pass()
+  })
+}
