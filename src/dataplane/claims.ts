@@ -3,105 +3,133 @@
  * another, a port that moves from one to the next. The row is what its claims merge to.
  */
 import type { Value } from 'libbpf-ts'
+import type { HashTable } from './hashTable.js'
 import type { Pace } from './pace.js'
-import type { HashTable } from './tables.js'
 
-interface Claim<Part> {
+/** Immutable, so that all rows of which a service has the same part can share one. */
+export interface Claim<Part> {
   readonly owner: string
   readonly part: Part
+  /** Those of one owner and turn add up; else the later one replaces the earlier. */
+  readonly turn: number
 }
 
-export class ClaimedTable<Part, K extends Value, V extends Value> {
-  /** Nearly every row has one claim; a map for each would be most of the memory. */
-  readonly #claims = new Map<string, Claim<Part> | Map<string, Part>>()
-  readonly #dropped = new Set<string>()
+type Claims<Part> = Claim<Part> | readonly Claim<Part>[] | undefined
 
+export class ClaimedTable<Part extends Value, K extends Value = Value, V extends Value = Value> {
+  /** By row. Nearly every row has one claim: a list for each would be most of the memory. */
+  readonly #claims: Claims<Part>[] = []
+  readonly #dropped = new Set<number>()
+
+  /** @param merge what several parts make; one is the row itself */
   constructor(
     readonly table: HashTable<K, V>,
-    readonly merge: (parts: Part[]) => Value,
+    readonly merge: (parts: Part[]) => Part,
   ) {}
 
   /** Takes a claim for written: the row was found so. */
-  adopt(key: string, owner: string, part: Part): void {
-    this.#set(key, owner, part)
+  adopt(row: number, claim: Claim<Part>): void {
+    this.#set(row, withClaim(this.#claims[row], claim))
   }
 
-  isClaimed(key: string): boolean {
-    return this.#claims.has(key)
+  isClaimed(row: number): boolean {
+    return this.#claims[row] !== undefined
   }
 
   /**
    * Claims a row and writes it.
    *
-   * @returns what takes the claim back and restores the row
+   * @param undo is given what takes the claim back and restores the row
+   * @returns the row's number, good as long as it is claimed
    * @throws what the table throws; then nothing is claimed
    */
-  claim(key: string, owner: string, part: Part): () => void {
-    const before = this.#get(key, owner)
-    const restore = () => {
-      if (before === undefined) this.#remove(key, owner)
-      else this.#set(key, owner, before)
-    }
-    this.#set(key, owner, part)
-    try {
-      this.#write(key)
-    } catch (error) {
-      restore()
-      throw error
-    }
-    return () => {
-      restore()
-      this.#write(key)
-    }
+  claim(key: Value, claim: Claim<Part>, undo: (() => void)[]): number {
+    let before: Claims<Part>
+    let after: Claims<Part>
+    const row = this.table.update(key, (known) => {
+      before = known === -1 ? undefined : this.#claims[known]
+      after = before === undefined ? claim : withClaim(before, this.#added(before, claim))
+      return this.#valueOf(after)
+    })
+    this.#set(row, after)
+    undo.push(() => {
+      this.#restore(row, claim.owner, before)
+    })
+    return row
+  }
+
+  #added(before: Claims<Part>, claim: Claim<Part>): Claim<Part> {
+    const { owner, turn } = claim
+    const own = ownOf(before, owner)
+    if (own?.turn !== turn) return claim
+    return { owner, turn, part: this.merge([own.part, claim.part]) }
+  }
+
+  /** What an owner has claimed of a row. */
+  claimOf(row: number, owner: string): Claim<Part> | undefined {
+    return ownOf(this.#claims[row], owner)
   }
 
   /** Gives a claim up; the table hears of it at the next flush. */
-  drop(key: string, owner: string): void {
-    this.#remove(key, owner)
-    this.#dropped.add(key)
+  drop(row: number, owner: string): void {
+    this.#claims[row] = withoutClaim(this.#claims[row], owner)
+    this.#dropped.add(row)
   }
 
   /** Puts or deletes the rows whose claims were dropped. */
   async flush(pace: Pace): Promise<void> {
-    for (const key of this.#dropped) {
-      this.#write(key)
-      this.#dropped.delete(key)
+    for (const row of this.#dropped) {
+      this.#write(row)
+      this.#dropped.delete(row)
       if (pace.due) await pace.rest()
     }
   }
 
-  #get(key: string, owner: string): Part | undefined {
-    const claims = this.#claims.get(key)
-    if (claims instanceof Map) return claims.get(owner)
-    return claims?.owner === owner ? claims.part : undefined
+  /** An array with a gap would be kept as a dictionary. */
+  #set(row: number, claims: Claims<Part>): void {
+    while (this.#claims.length < row) this.#claims.push(undefined)
+    this.#claims[row] = claims
   }
 
-  #set(key: string, owner: string, part: Part): void {
-    const claims = this.#claims.get(key)
-    if (claims instanceof Map) claims.set(owner, part)
-    else if (claims === undefined || claims.owner === owner) this.#claims.set(key, { owner, part })
-    else
-      this.#claims.set(
-        key,
-        new Map([
-          [claims.owner, claims.part],
-          [owner, part],
-        ]),
-      )
+  #restore(row: number, owner: string, before: Claims<Part>): void {
+    const own = ownOf(before, owner)
+    const claims = this.#claims[row]
+    this.#claims[row] = own === undefined ? withoutClaim(claims, owner) : withClaim(claims, own)
+    this.#write(row)
   }
 
-  #remove(key: string, owner: string): void {
-    const claims = this.#claims.get(key)
-    if (claims instanceof Map) {
-      claims.delete(owner)
-      if (claims.size === 0) this.#claims.delete(key)
-    } else if (claims?.owner === owner) this.#claims.delete(key)
+  #write(row: number): void {
+    const claims = this.#claims[row]
+    if (claims === undefined) this.table.delete(row)
+    else this.table.putAt(row, this.#valueOf(claims))
   }
 
-  #write(key: string): void {
-    const claims = this.#claims.get(key)
-    if (claims === undefined) this.table.delete(key)
-    else if (claims instanceof Map) this.table.put(key, this.merge([...claims.values()]))
-    else this.table.put(key, this.merge([claims.part]))
+  #valueOf(claims: Claim<Part> | readonly Claim<Part>[]): Value {
+    return isList(claims) ? this.merge(claims.map(({ part }) => part)) : claims.part
   }
+}
+
+function isList<Part>(claims: Claims<Part>): claims is readonly Claim<Part>[] {
+  return Array.isArray(claims)
+}
+
+function ownOf<Part>(claims: Claims<Part>, owner: string): Claim<Part> | undefined {
+  if (isList(claims)) return claims.find((claim) => claim.owner === owner)
+  return claims?.owner === owner ? claims : undefined
+}
+
+function withClaim<Part>(
+  claims: Claims<Part>,
+  claim: Claim<Part>,
+): Claim<Part> | readonly Claim<Part>[] {
+  if (claims === undefined) return claim
+  if (!isList(claims)) return claims.owner === claim.owner ? claim : [claims, claim]
+  const index = claims.findIndex(({ owner }) => owner === claim.owner)
+  return index === -1 ? [...claims, claim] : claims.with(index, claim)
+}
+
+function withoutClaim<Part>(claims: Claims<Part>, owner: string): Claims<Part> {
+  if (!isList(claims)) return claims?.owner === owner ? undefined : claims
+  const left = claims.filter((claim) => claim.owner !== owner)
+  return left.length > 1 ? left : left[0]
 }

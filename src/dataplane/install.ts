@@ -6,8 +6,8 @@
 import { FairleadError } from '../errors.js'
 import { sameData } from '../model/diff.js'
 import { serviceKey, type Family, type Network, type Service } from '../model/types.js'
-import { ClaimedTable } from './claims.js'
-import type { Ids } from './ids.js'
+import { ClaimedTable, type Claim } from './claims.js'
+import type { BackendIds, Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
 import type { Outside } from './outside.js'
 import type { Pace } from './pace.js'
@@ -24,22 +24,11 @@ import {
   type VipPlan,
 } from './rows.js'
 import type { SlotAllocator, SlotRange } from './slots.js'
-import type { HashTable } from './tables.js'
 
 export interface AllIds {
   readonly networks: Ids
   readonly services: Ids
-  /** By `backendKey`. */
-  readonly backends: Ids
-}
-
-export function backendKey(service: number, address: string): string {
-  return `${service} ${address}`
-}
-
-/** The address of a backend's key. */
-export function addressOf(key: string): string {
-  return key.slice(key.indexOf(' ') + 1)
+  readonly backends: BackendIds
 }
 
 /** What the kernel holds of one service. */
@@ -50,10 +39,20 @@ export interface Installed {
     readonly network: Network
     readonly outside: Outside | undefined
   }
-  readonly plan: ServicePlan
+  readonly id: number
+  readonly backends: readonly BackendPlan[]
+  /** Backend ids in the order of the slots. */
+  readonly ring4: readonly number[]
+  readonly ring6: readonly number[]
   readonly range4: SlotRange
   readonly range6: SlotRange
+  /** Rows of the tables. */
+  readonly vips: FamilyRows
+  readonly ports: FamilyRows
+  readonly sources: readonly number[]
 }
+
+export type FamilyRows = Readonly<Record<Family, readonly number[]>>
 
 type VipPart = Pick<VipPlan, 'flags' | 'service'>
 type Undo = (() => void)[]
@@ -65,11 +64,12 @@ export class Installer {
   /** What is reached from outside; absent: this node has no edge. */
   outside: Outside | undefined
   #endings = 0
+  #turn = 0
   /** Backends whose flows were ended because they are down; ids. */
   readonly #down = new Set<number>()
-  /** Removed services by key, and backends by id, whose rows are still in the kernel. */
+  /** Removed services by key, and backends by id with their service's, whose rows are still there. */
   readonly #gone = new Map<string, Installed>()
-  readonly #leaving = new Map<number, { readonly plan: BackendPlan; readonly service: number }>()
+  readonly #leaving = new Map<number, number>()
 
   /** @param adopted the maps were there before, so a free id may have dirty counters */
   constructor(
@@ -141,7 +141,7 @@ export class Installer {
     const before = this.installed.get(key)
     if (before === undefined) return
     this.installed.delete(key)
-    this.#dropClaims(key, before.plan, undefined)
+    this.#dropClaims(key, before, undefined)
     this.#gone.set(key, before)
   }
 
@@ -150,30 +150,31 @@ export class Installer {
     for (const table of [this.vips[4], this.vips[6], this.ports[4], this.ports[6]])
       await table.flush(pace)
     for (const [key, before] of this.#gone) {
-      this.tables.services.delete(this.tables.services.keyOf(before.plan.id))
-      this.#dropSources(before.plan, undefined)
+      const { services, timers } = this.tables
+      services.delete(services.find(before.id))
+      this.#dropSources(before, undefined)
       this.#free(before.range4)
       this.#free(before.range6)
-      this.#leave(before.plan, new Set())
-      if (this.tables.timers.has(before.plan.id)) this.tables.timers.delete(before.plan.id)
-      this.retirement.leaveService(before.plan.id, key)
+      this.#leave(before, undefined)
+      if (timers.has(before.id)) timers.delete(before.id)
+      this.retirement.leaveService(before.id, key)
       this.#gone.delete(key)
       if (pace.due) await pace.rest()
     }
-    for (const [id, { plan, service }] of this.#leaving) {
+    for (const [id, service] of this.#leaving) {
       this.tables.backends.delete(id)
       this.tables.vias.delete(id)
       this.#down.delete(id)
-      this.retirement.leaveBackend(id, backendKey(service, plan.address), service)
+      this.retirement.leaveBackend(id, service)
       this.#endings++
       this.#leaving.delete(id)
       if (pace.due) await pace.rest()
     }
   }
 
-  #leave({ id: service, backends }: ServicePlan, kept: ReadonlySet<number>): void {
-    for (const plan of backends)
-      if (!kept.has(plan.id)) this.#leaving.set(plan.id, { plan, service })
+  #leave(before: Installed, after: Installed | undefined): void {
+    const kept = new Set(after?.backends.map(({ id }) => id))
+    for (const { id } of before.backends) if (!kept.has(id)) this.#leaving.set(id, before.id)
   }
 
   /** A service that comes back before its removal reached the kernel is only a changed one. */
@@ -195,59 +196,59 @@ export class Installer {
     if (networkId === undefined)
       throw new FairleadError('REFERENCE', `network ${network.name} has no id`)
     const id = this.#takeService(key, undo)
-    const backendIds = new Map<string, number>()
-    for (const { address } of reachableBackends(service, this.outside))
-      backendIds.set(address, this.#takeBackend(id, address, undo))
+    const backends = reachableBackends(service, this.outside)
+    for (const { address } of backends) this.#takeBackend(id, address, undo)
+    const backendIds = this.ids.backends.of(id)
     const ids = {
       network: networkId,
       service: id,
       node: this.node,
-      backend: (address: string) => backendIds.get(address) ?? 0,
+      backend: (address: string) => backendIds?.get(address) ?? 0,
     }
-    const plan = servicePlan(service, network, ids, this.constants, this.outside)
+    const plan = servicePlan(service, network, ids, this.constants, this.outside, backends)
     this.#writeBackends(plan, undo)
-    const range4 = this.#writeRing(plan.ring4, before?.plan.ring4, before?.range4, undo)
-    const range6 = this.#writeRing(plan.ring6, before?.plan.ring6, before?.range6, undo)
-    this.#writeSources(plan, undo)
+    const range4 = this.#writeRing(plan.ring4, before?.ring4, before?.range4, undo)
+    const range6 = this.#writeRing(plan.ring6, before?.ring6, before?.range6, undo)
+    const sources = this.#writeSources(plan, undo)
     this.#writeTimers(id, service, undo)
     this.#writeService(plan, range4, range6, undo)
-    for (const { family, key: row, value } of plan.ports) {
-      const table = this.ports[family]
-      undo.push(table.claim(table.table.keyOf(row), key, value))
+    const ports = this.#claimPorts(key, plan.ports, undo)
+    const vips = this.#claimVips(key, plan.vips, undo)
+    return {
+      source: { service, network, outside: this.outside },
+      id,
+      backends: plan.backends,
+      ...{ ring4: plan.ring4, ring6: plan.ring6, range4, range6, vips, ports, sources },
     }
-    for (const [row, { family, part }] of this.#vipParts(plan.vips)) {
-      undo.push(this.vips[family].claim(row, key, part))
-    }
-    return { source: { service, network, outside: this.outside }, plan, range4, range6 }
   }
 
   #takeService(key: string, undo: Undo): number {
     const known = this.ids.services.get(key)
-    const id = this.ids.services.take(key)
+    const id = known ?? this.ids.services.take(key)
     if (id === undefined) throw idsExhausted('services', this.ids.services)
     this.retirement.keepService(id)
     if (known === undefined) {
       undo.push(() => this.ids.services.release(key))
       if (this.adopted) this.retirement.clearService(id)
     }
-    const row = this.tables.names.keyOf({ kind: this.constants.name.service, id })
-    const named = this.tables.names.has(row)
-    this.tables.names.put(row, { text: key })
-    if (!named) undo.push(() => this.tables.names.delete(row))
+    const { names } = this.tables
+    const row = names.put({ kind: this.constants.name.service, id }, { text: key })
+    if (known === undefined) undo.push(() => names.delete(row))
     return id
   }
 
-  #takeBackend(service: number, address: string, undo: Undo): number {
-    const key = backendKey(service, address)
-    const known = this.ids.backends.get(key)
-    const id = this.ids.backends.take(key)
-    if (id === undefined) throw idsExhausted('backends', this.ids.backends)
-    this.retirement.keepBackend(id)
-    this.#leaving.delete(id)
-    if (known !== undefined) return id
-    undo.push(() => this.ids.backends.release(key))
+  #takeBackend(service: number, address: string, undo: Undo): void {
+    const { backends } = this.ids
+    const known = backends.get(service, address)
+    if (known !== undefined) {
+      this.retirement.keepBackend(known)
+      this.#leaving.delete(known)
+      return
+    }
+    const id = backends.add(service, address)
+    if (id === undefined) throw idsExhausted('backends', backends)
+    undo.push(() => backends.release(id))
     if (this.adopted) this.retirement.clearBackend(id)
-    return id
   }
 
   #writeBackends(plan: ServicePlan, undo: Undo): void {
@@ -284,6 +285,7 @@ export class Installer {
   #writeVia({ id, via }: BackendPlan, undo: Undo): void {
     const { vias } = this.tables
     const before = vias.get(id)
+    if (before === undefined && via.kind === this.constants.via.here) return
     if (via.kind !== this.constants.via.here) vias.put(id, { addr: via.words, kind: via.kind })
     else if (before !== undefined) vias.delete(id)
     undo.push(() => {
@@ -321,33 +323,28 @@ export class Installer {
     return range
   }
 
-  #writeSources(plan: ServicePlan, undo: Undo): void {
+  #writeSources(plan: ServicePlan, undo: Undo): number[] {
     const { sources } = this.tables
-    for (const { key, value } of plan.sources) {
-      const row = sources.keyOf(key)
-      const before = sources.get(row)
-      sources.put(row, value)
+    return plan.sources.map(({ key, value }) => {
+      const before = sources.get(sources.find(key))
+      const row = sources.put(key, value)
       undo.push(() => {
         if (before === undefined) sources.delete(row)
-        else sources.put(row, before)
+        else sources.putAt(row, before)
       })
-    }
+      return row
+    })
   }
 
-  #dropSources(before: ServicePlan, after: ServicePlan | undefined): void {
-    const { sources } = this.tables
-    const kept = new Set(after?.sources.map(({ key }) => sources.keyOf(key)))
-    for (const { key } of before.sources) {
-      const row = sources.keyOf(key)
-      if (!kept.has(row)) sources.delete(row)
-    }
+  #dropSources(before: Installed, after: Installed | undefined): void {
+    for (const row of before.sources)
+      if (after?.sources.includes(row) !== true) this.tables.sources.delete(row)
   }
 
   #writeService(plan: ServicePlan, range4: SlotRange, range6: SlotRange, undo: Undo): void {
     const { services } = this.tables
-    const row = services.keyOf(plan.id)
-    const before = services.get(row)
-    services.put(row, {
+    const before = services.get(services.find(plan.id))
+    const row = services.put(plan.id, {
       ring4: range4.start,
       slots4: range4.length,
       ring6: range6.start,
@@ -357,7 +354,7 @@ export class Installer {
     })
     undo.push(() => {
       if (before === undefined) services.delete(row)
-      else services.put(row, before)
+      else services.putAt(row, before)
     })
   }
 
@@ -380,47 +377,56 @@ export class Installer {
     })
   }
 
-  /** One part a row: an address may be VIP and backend of the same service. */
-  #vipParts(vips: readonly VipPlan[]): Map<string, { family: Family; part: VipPart }> {
-    const rows = new Map<string, { family: Family; part: VipPart }>()
+  #claimPorts(owner: string, ports: readonly PortPlan[], undo: Undo): FamilyRows {
+    const rows: Record<Family, number[]> = { 4: [], 6: [] }
+    const turn = ++this.#turn
+    for (const { family, key, value } of ports)
+      rows[family].push(this.ports[family].claim(key, { owner, part: value, turn }, undo))
+    return rows
+  }
+
+  /** An address may be there twice: of this node, and as a VIP that is seen from outside. */
+  #claimVips(owner: string, vips: readonly VipPlan[], undo: Undo): FamilyRows {
+    const rows: Record<Family, number[]> = { 4: [], 6: [] }
+    const turn = ++this.#turn
+    let claim: Claim<VipPart> | undefined
     for (const { family, key, flags, service } of vips) {
-      const row = this.vips[family].table.keyOf(key)
-      const other = rows.get(row)?.part
-      const part = other === undefined ? { flags, service } : mergeVips([other, { flags, service }])
-      rows.set(row, { family, part })
+      if (claim?.part.flags !== flags || claim.part.service !== service)
+        claim = { owner, part: { flags, service }, turn }
+      rows[family].push(this.vips[family].claim(key, claim, undo))
     }
     return rows
   }
 
   #drop(key: string, before: Installed, after: Installed): void {
-    this.#dropClaims(key, before.plan, after.plan)
-    this.#dropSources(before.plan, after.plan)
+    this.#dropClaims(key, before, after)
+    this.#dropSources(before, after)
     if (before.range4 !== after.range4) this.#free(before.range4)
     if (before.range6 !== after.range6) this.#free(before.range6)
-    this.#leave(before.plan, new Set(after.plan.backends.map(({ id }) => id)))
+    this.#leave(before, after)
   }
 
-  #dropClaims(key: string, before: ServicePlan, after: ServicePlan | undefined): void {
-    const keepPorts = this.#rowsOf(this.ports, after?.ports ?? [])
-    for (const [row, family] of this.#rowsOf(this.ports, before.ports))
-      if (!keepPorts.has(row)) this.ports[family].drop(row, key)
-    const keepVips = this.#rowsOf(this.vips, after?.vips ?? [])
-    for (const [row, family] of this.#rowsOf(this.vips, before.vips))
-      if (!keepVips.has(row)) this.vips[family].drop(row, key)
-  }
-
-  /** Keys of both families differ in length, so one map can hold them. */
-  #rowsOf(
-    tables: Readonly<Record<Family, { readonly table: Pick<HashTable, 'keyOf'> }>>,
-    plans: readonly (PortPlan | VipPlan)[],
-  ): Map<string, Family> {
-    return new Map(plans.map(({ family, key }) => [tables[family].table.keyOf(key), family]))
+  #dropClaims(key: string, before: Installed, after: Installed | undefined): void {
+    for (const family of [4, 6] as const) {
+      dropRows(this.ports[family], key, before.ports[family], after?.ports[family])
+      dropRows(this.vips[family], key, before.vips[family], after?.vips[family])
+    }
   }
 
   #free(range: SlotRange): void {
     this.slots.release(range)
     this.tables.slots.watch(range.start, range.length, false)
   }
+}
+
+function dropRows(
+  table: Pick<ClaimedTable<VipPart>, 'drop'>,
+  owner: string,
+  before: readonly number[],
+  after: readonly number[] | undefined,
+): void {
+  const kept = new Set(after)
+  for (const row of before) if (!kept.has(row)) table.drop(row, owner)
 }
 
 function setMembership(set: Set<number>, id: number, member: boolean): void {
@@ -433,7 +439,7 @@ function lowestService(parts: Fields[]): Fields {
   return parts.reduce((a, b) => ((b['service'] ?? 0) < (a['service'] ?? 0) ? b : a))
 }
 
-function idsExhausted(map: string, ids: Ids): FairleadError {
+function idsExhausted(map: string, ids: { readonly last: number }): FairleadError {
   return new FairleadError('MAP_FULL', `map ${map} is full (${ids.last} entries)`)
 }
 

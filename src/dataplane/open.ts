@@ -1,12 +1,13 @@
 /** Puts the pieces of the map side together: pinned maps, their shadows, the ids, the installer. */
 import { adoptPinned } from './adopt.js'
-import { Ids } from './ids.js'
+import { ArrayTable, SlotTable } from './arrayTable.js'
+import { HashTable } from './hashTable.js'
+import { BackendIds, Ids } from './ids.js'
 import { Installer } from './install.js'
 import { MAX_NETWORKS, type PinnedMaps } from './pinnedMaps.js'
 import { tablesInOrder, type Tables } from './records.js'
 import { Retirement } from './retirement.js'
 import { SlotAllocator } from './slots.js'
-import { ArrayTable, HashTable, SlotTable } from './tables.js'
 
 /**
  * @param node name of this node
@@ -37,7 +38,7 @@ export function openInstaller(maps: PinnedMaps, node = '', hz = 250): Installer 
   const ids = {
     networks: new Ids(MAX_NETWORKS),
     services: new Ids(maps.get('cursors').maxEntries - 1),
-    backends: new Ids(maps.get('backends').maxEntries - 1),
+    backends: new BackendIds(maps.get('backends').maxEntries - 1),
   }
   const retirement = new Retirement(
     {

@@ -10,7 +10,7 @@ import type {
   ReconcileStats,
 } from '../model/readback.js'
 import type { Path } from '../model/types.js'
-import { addressOf, type Installer } from './install.js'
+import type { Installer } from './install.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { sumCounters, type CounterFields } from './retirement.js'
 import type { KernelMap } from './tables.js'
@@ -57,11 +57,11 @@ export class KernelReadback implements Readback {
     const rows: BackendCounters[] = []
     const leaving = retirement.leaving()
     const owners = new Map<number, { service: string; backend?: string }>()
-    for (const [key, id] of ids.backends.entries()) {
-      const service = ids.services.keyOf(Number(key.slice(0, key.indexOf(' '))))
+    for (const [id, { service: of, address }] of ids.backends.entries()) {
+      const service = ids.services.keyOf(of)
       if (service === undefined) continue
       const gone = leaving.has(id)
-      owners.set(id, { service, ...(!gone && { backend: addressOf(key) }) })
+      owners.set(id, { service, ...(!gone && { backend: address }) })
     }
     this.#readPerCpu('counters', owners, rows)
     const services = new Map<number, { service: string }>()

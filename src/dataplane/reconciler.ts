@@ -3,6 +3,7 @@
  * goes from what the kernel holds to the newest state, whatever came between, and writes only rows
  * that differ. It alone retries map writes.
  */
+import { setImmediate as breathe } from 'node:timers/promises'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import type { Log } from '../host/log.js'
 import { toWords } from '../model/address.js'
@@ -45,7 +46,10 @@ export class Reconciler {
   #dirty = false
   #timer: NodeJS.Timeout | undefined
   #backoffMs = MIN_BACKOFF_MS
+  /** By performance.now(); Infinity: nothing was refused, or a sweep is under way. */
+  #nextTry = Infinity
   #nextSweep: number
+  #sweeping: Promise<void> | undefined
   #pruned: boolean
   #closed = false
   readonly #leaving = new AbortController()
@@ -91,7 +95,7 @@ export class Reconciler {
     await new Promise<void>((resolve) => this.#waiting.push({ revision, resolve }))
   }
 
-  /** Resolves when nothing is under way; a retry may be waiting. */
+  /** Resolves when no state is being put in force; a retry may be waiting, or a sweep under way. */
   async idle(): Promise<void> {
     while (this.#active) await this.#running
   }
@@ -117,6 +121,7 @@ export class Reconciler {
     this.#leaving.abort()
     clearTimeout(this.#timer)
     await this.idle()
+    await this.#sweeping
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.#finishLeaving(true)
     this.#flush()
@@ -169,20 +174,23 @@ export class Reconciler {
       this.#waiting = this.#waiting.filter(({ revision }) => revision > stats.revision)
       for (const { resolve } of done) resolve()
     }
-    this.#schedule(refused !== undefined)
+    this.#nextTry = Infinity
+    if (refused !== undefined) {
+      this.#nextTry = performance.now() + this.#backoffMs
+      this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS)
+    }
+    if (performance.now() >= this.#nextSweep) this.#sweeping = this.#sweep()
+    this.#schedule()
   }
 
   /** The next cycle without a new state: a retry, ids to give back, or a sweep. */
-  #schedule(retry: boolean): void {
+  #schedule(): void {
     clearTimeout(this.#timer)
-    const waits = [this.#nextSweep - performance.now()]
-    const leaving = this.#installer.retirement.dueMs
-    if (leaving !== undefined) waits.push(leaving)
-    if (retry) {
-      waits.push(this.#backoffMs)
-      this.#backoffMs = Math.min(this.#backoffMs * 2, MAX_BACKOFF_MS)
-    }
-    this.#timer = setTimeout(() => this.#wake(), Math.max(1, Math.min(...waits)))
+    const now = performance.now()
+    const leaving = now + (this.#installer.retirement.dueMs ?? Infinity)
+    const next = Math.min(this.#nextSweep, this.#nextTry, leaving)
+    if (next === Infinity || this.#closed) return
+    this.#timer = setTimeout(() => this.#wake(), Math.max(1, next - now))
   }
 
   async #cycle(state: State): Promise<void> {
@@ -212,7 +220,6 @@ export class Reconciler {
     }
     this.#flush()
     if (this.#failed.size === 0) this.#inForce = { state, outside }
-    await this.#sweepIfDue()
   }
 
   /**
@@ -292,7 +299,7 @@ export class Reconciler {
     const { ids, tables, constants } = this.#installer
     for (const [name, id] of [...ids.networks.entries()]) {
       if (state.networks.has(name)) continue
-      tables.names.delete(tables.names.keyOf({ kind: constants.name.network, id }))
+      tables.names.delete(tables.names.find({ kind: constants.name.network, id }))
       ids.networks.release(name)
     }
   }
@@ -302,27 +309,27 @@ export class Reconciler {
     const scopes = this.#scopes
     if (scopes === undefined) return
     const { tables, ids } = this.#installer
-    const rows = new Map<string, number[]>()
+    const byCookie = new Map<bigint, number[]>()
     for (const name of state.networks.keys()) {
       const id = ids.networks.get(name)
       for (const cookie of scopes.get(name) ?? []) {
-        const key = tables.netnses.keyOf(cookie)
-        const networks = rows.get(key) ?? []
+        const networks = byCookie.get(cookie) ?? []
         if (id !== undefined && !networks.includes(id)) networks.push(id)
-        rows.set(key, networks)
+        byCookie.set(cookie, networks)
       }
     }
-    for (const key of tables.netnses.keys()) if (!rows.has(key)) tables.netnses.delete(key)
-    for (const [key, networks] of rows) this.#writeScope(key, networks)
+    const { netnses } = tables
+    for (const row of netnses.rows()) if (!byCookie.has(netnses.keyAt(row))) netnses.delete(row)
+    for (const [cookie, networks] of byCookie) this.#writeScope(cookie, networks)
   }
 
-  #writeScope(key: string, networks: readonly number[]): void {
+  #writeScope(cookie: bigint, networks: readonly number[]): void {
     const { netnses } = this.#installer.tables
-    const item = `netns ${netnses.decodeKey(key)}`
+    const item = `netns ${cookie}`
     const slots = this.#networksPerNetns
     try {
       const padded = Array.from({ length: slots }, (_, i) => networks[i] ?? 0)
-      netnses.put(key, { networks: padded })
+      netnses.put(cookie, { networks: padded })
       if (networks.length > slots)
         throw new FairleadError(
           'VALUE',
@@ -336,18 +343,34 @@ export class Reconciler {
   #finishLeaving(all: boolean): void {
     const { retirement, ids, tables, constants } = this.#installer
     for (const { id, key } of retirement.finish(all)) {
-      tables.names.delete(tables.names.keyOf({ kind: constants.name.service, id }))
+      tables.names.delete(tables.names.find({ kind: constants.name.service, id }))
       ids.services.release(key)
     }
   }
 
-  async #sweepIfDue(): Promise<void> {
-    if (performance.now() < this.#nextSweep) return
-    for (const table of this.#tables) {
-      this.#leaving.signal.throwIfAborted()
-      this.#stats.repaired += await table.sweep()
+  /** Between its steps states are put in force: none of them waits for all of it. */
+  async #sweep(): Promise<void> {
+    this.#nextSweep = Infinity
+    try {
+      for (const table of this.#tables) {
+        const steps = table.sweep()
+        for (;;) {
+          await breathe()
+          await this.idle()
+          if (this.#closed) return
+          const step = steps.next()
+          if (step.done === true) break
+          this.#stats.repaired += step.value
+        }
+      }
+      this.#nextSweep = performance.now() + this.#options.sweepIntervalMs
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'sweeping failed, will be tried again')
+      this.#stats.failures++
+      this.#lastError = reasonOf(error)
+      this.#nextSweep = performance.now() + MIN_BACKOFF_MS
     }
-    this.#nextSweep = performance.now() + this.#options.sweepIntervalMs
+    this.#schedule()
   }
 
   #flush(): void {
@@ -383,16 +406,15 @@ export class Reconciler {
 }
 
 function writePeers({ tables: { peers } }: Installer, addresses: readonly string[]): void {
-  const wanted = new Set(addresses.map((address) => peers.keyOf({ addr: [...toWords(address)] })))
-  for (const key of wanted) peers.put(key, 1)
-  for (const key of peers.keys()) if (!wanted.has(key)) peers.delete(key)
+  const wanted = new Set(addresses.map((address) => peers.put({ addr: [...toWords(address)] }, 1)))
+  for (const row of peers.rows()) if (!wanted.has(row)) peers.delete(row)
 }
 
 function takeNetwork({ ids, tables, constants }: Installer, name: Network['name']): void {
   const id = ids.networks.take(name)
   if (id === undefined)
     throw new FairleadError('MAP_FULL', `there are ${ids.networks.last} networks already`)
-  tables.names.put(tables.names.keyOf({ kind: constants.name.network, id }), { text: name })
+  tables.names.put({ kind: constants.name.network, id }, { text: name })
 }
 
 /** Refusals by code; what has none came from the kernel or a codec. */

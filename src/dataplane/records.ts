@@ -1,7 +1,9 @@
 /** The maps that the agent writes, and the shapes of the rows that it reads back from them. */
 import type { Family } from '../model/types.js'
 import type { Fields } from './rows.js'
-import type { ArrayTable, HashTable, SlotTable, Sweepable } from './tables.js'
+import type { ArrayTable, SlotTable } from './arrayTable.js'
+import type { HashTable } from './hashTable.js'
+import type { Sweepable } from './tables.js'
 
 export interface AddressKey extends Fields {
   network: number
@@ -88,7 +90,7 @@ export interface Tables {
 }
 
 /** In the order of writing. */
-export function tablesInOrder(tables: Tables): (Sweepable & { load(): void })[] {
+export function tablesInOrder(tables: Tables): Sweepable[] {
   return [
     tables.layout,
     tables.names,

@@ -4,13 +4,13 @@
  * that looked the backend up just before may still count, so this is done once at once and once
  * after a grace, when the id is given back.
  */
-import type { Ids } from './ids.js'
+import type { BackendIds } from './ids.js'
 import type { KernelMap } from './tables.js'
 
 /** Longer than any program runs. */
 const GRACE_MS = 50
-/** Ids given back in one go: some 10 ms of work. */
-const AT_ONCE = 1000
+/** Ids given back in one go: some 2 ms of work, which a change may be waiting behind. */
+const AT_ONCE = 200
 
 export type CounterFields = Record<
   'packets_in' | 'bytes_in' | 'packets_out' | 'bytes_out' | 'connections',
@@ -44,7 +44,6 @@ export function sumCounters(rows: readonly CounterFields[]): CounterFields {
 }
 
 interface LeavingBackend {
-  readonly key: string
   readonly service: number
   readonly since: number
 }
@@ -60,12 +59,12 @@ export interface RetirementMaps {
 export class Retirement {
   readonly #maps: RetirementMaps
   readonly #paths: number
-  readonly #backendIds: Ids
+  readonly #backendIds: BackendIds
   readonly #backends = new Map<number, LeavingBackend>()
   readonly #services = new Map<number, { readonly key: string; readonly since: number }>()
 
   /** @param paths how many rows of counters an id has */
-  constructor(maps: RetirementMaps, paths: number, backendIds: Ids) {
+  constructor(maps: RetirementMaps, paths: number, backendIds: BackendIds) {
     this.#maps = maps
     this.#paths = paths
     this.#backendIds = backendIds
@@ -87,11 +86,11 @@ export class Retirement {
     return new Set(this.#backends.keys())
   }
 
-  /** A backend whose row is gone from the kernel. @param key its key among the ids */
-  leaveBackend(id: number, key: string, service: number): void {
+  /** A backend whose row is gone from the kernel. */
+  leaveBackend(id: number, service: number): void {
     this.#fold(id, service)
     this.#backends.delete(id)
-    this.#backends.set(id, { key, service, since: performance.now() })
+    this.#backends.set(id, { service, since: performance.now() })
   }
 
   /** A service whose rows are gone from the kernel. */
@@ -134,12 +133,12 @@ export class Retirement {
   finish(all = false): { id: number; key: string }[] {
     const due = performance.now() - (all ? 0 : GRACE_MS)
     let left = all ? Infinity : AT_ONCE
-    for (const [id, { key, service, since }] of this.#backends) {
+    for (const [id, { service, since }] of this.#backends) {
       if (since > due || left-- <= 0) break
       this.#fold(id, service)
       this.clearActive(id)
       this.#backends.delete(id)
-      this.#backendIds.release(key)
+      this.#backendIds.release(id)
     }
     const busy = new Set([...this.#backends.values()].map(({ service }) => service))
     const gone: { id: number; key: string }[] = []

@@ -18,6 +18,11 @@ import {
 
 export type Fields = Record<string, Value>
 
+interface AddressFields extends Fields {
+  network: number
+  addr: number | number[]
+}
+
 /** Numeric values of the enums in bpf/maps.h that rows are made of, from the object's BTF. */
 export interface Words {
   readonly algorithm: Readonly<Record<Algorithm, number>>
@@ -115,43 +120,66 @@ export function reachableBackends(service: Service, outside?: Outside): Backend[
   return service.backends.filter(({ address }) => families.has(family(address)))
 }
 
+/** @param backends of it, as reachableBackends() gives them */
 export function servicePlan(
   service: Service,
   network: Network,
   ids: RowIds,
   words: Words,
   outside?: Outside,
+  backends = reachableBackends(service, outside),
 ): ServicePlan {
-  const subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
-  const backends = reachableBackends(service, outside)
   const scope = { service, network, id: ids.service, outside }
   const serving = {
     4: servingOf(service, backends, 4, ids),
     6: servingOf(service, backends, 6, ids),
   }
-  const taking = new Set([...serving[4], ...serving[6]])
+  const all = serving[4].length + serving[6].length === backends.length
+  const taking = all ? undefined : new Set([...serving[4], ...serving[6]])
   const idOf = (address: string): number => ids.backend(address)
+  const plans = backends.map((backend): BackendPlan => {
+    const { address, weight, state } = backend
+    const at = toWords(address)
+    const onLink = isOnLink(network, at)
+    const closed = taking?.has(backend) === false
+    return {
+      id: ids.backend(address),
+      address,
+      words: at.slice(),
+      flags: (onLink ? words.onLink : 0) | (closed ? words.closed : 0),
+      weight,
+      via: viaOf(backend, service, outside, words),
+      down: state === 'down',
+    }
+  })
   return {
     id: ids.service,
-    backends: backends.map((backend) => ({
-      id: ids.backend(backend.address),
-      address: backend.address,
-      words: [...toWords(backend.address)],
-      flags:
-        (subnets.some((subnet) => subnet.contains(backend.address)) ? words.onLink : 0) |
-        (taking.has(backend) ? 0 : words.closed),
-      weight: backend.weight,
-      via: viaOf(backend, service, outside, words),
-      down: backend.state === 'down',
-    })),
+    backends: plans,
     ring4: serviceRing(service, serving[4], idOf),
     ring6: serviceRing(service, serving[6], idOf),
     algorithm: words.algorithm[service.algorithm],
     policy: policyOf(service, words.service),
     sources: sourcePlans(service, ids.service, words.source),
-    vips: [...vipPlans(service, backends, ids, words), ...outsideVips(scope, words)],
+    vips: [...vipPlans(service, plans, ids, words), ...outsideVips(scope, words)],
     ports: [...portPlans(service, ids), ...outsidePorts(scope)],
   }
+}
+
+/** Read once: there are many services in a network, and one object for it. */
+const subnetsOf = new WeakMap<Network, readonly Cidr[]>()
+
+function isOnLink(network: Network, words: readonly number[]): boolean {
+  let subnets = subnetsOf.get(network)
+  if (subnets === undefined) {
+    subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
+    subnetsOf.set(network, subnets)
+  }
+  const of = familyOf(words)
+  return subnets.some((subnet) => subnet.family === of && subnet.containsWords(words))
+}
+
+function familyOf([a, b, c]: readonly number[]): Family {
+  return a === 0 && b === 0 && c === 0xffff ? 4 : 6
 }
 
 function servingOf(
@@ -161,29 +189,28 @@ function servingOf(
   ids: RowIds,
 ): Backend[] {
   const those = backends.filter(({ address }) => family(address) === of)
+  if (those.length === 0) return those
   return servingBackends(those, service.locality, ids.node ?? '')
 }
 
 function vipPlans(
   service: Service,
-  backends: readonly Backend[],
+  backends: readonly BackendPlan[],
   ids: RowIds,
   words: Words,
 ): VipPlan[] {
   const { balanced, anyPort, backend } = words.vip
   const any = service.ports.length === 0
-  const vips = service.vips.map((address) => ({
+  const plans: VipPlan[] = service.vips.map((address) => ({
     ...addressRow(ids.network, address),
     flags: any ? balanced | anyPort : balanced,
     service: any ? ids.service : 0,
   }))
-  // One row an address, though it may be in the list as a VIP too.
-  const others = backends.map(({ address }) => ({
-    ...addressRow(ids.network, address),
-    flags: backend,
-    service: 0,
-  }))
-  return [...vips, ...others]
+  for (const { words: at } of backends) {
+    const family = familyOf(at)
+    plans.push({ family, key: addressKey(ids.network, family, at), flags: backend, service: 0 })
+  }
+  return plans
 }
 
 function portPlans(service: Service, ids: RowIds): PortPlan[] {
@@ -200,10 +227,17 @@ function portPlans(service: Service, ids: RowIds): PortPlan[] {
 }
 
 /** The key of vips4 or vips6, which is the beginning of that of ports4 or ports6. */
-export function addressRow(network: number, address: string): { family: Family; key: Fields } {
+export function addressRow(
+  network: number,
+  address: string,
+): { family: Family; key: AddressFields } {
   const words = toWords(address)
-  if (family(address) === 4) return { family: 4, key: { network, addr: words[3] } }
-  return { family: 6, key: { network, addr: [...words] } }
+  const of = family(address)
+  return { family: of, key: addressKey(network, of, words) }
+}
+
+function addressKey(network: number, of: Family, words: readonly number[]): AddressFields {
+  return { network, addr: of === 4 ? (words[3] ?? 0) : words.slice() }
 }
 
 /**

@@ -193,12 +193,16 @@ export class Cidr {
 
   /** @param address any family; one of the other family is outside */
   contains(address: string): boolean {
-    if (family(address) !== this.family) return false
+    return family(address) === this.family && this.containsWords(toWords(address))
+  }
+
+  /** The same for an address of this family that has been read. */
+  containsWords(words: readonly number[]): boolean {
     if (this.family === 4) {
-      const word = toWords(address)[3]
+      const word = words[3] ?? 0
       return word >= this.#firstWord && word <= this.#lastWord
     }
-    const value = toNumber(address)
+    const value = words.reduce((sum, word) => (sum << 32n) | BigInt(word), 0n)
     return value >= this.first && value <= this.last
   }
 

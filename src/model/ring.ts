@@ -89,8 +89,8 @@ export function layoutRing(
 ): number[] {
   const weighted = members.filter(({ weight }) => weight > 0)
   const taking = weighted.length > 0 ? weighted : members
-  const flat = algorithm !== 'wrr' && algorithm !== 'random'
-  const weights = taking.map(({ weight }) => (flat || weight === 0 ? 1 : weight))
+  if (algorithm !== 'wrr' && algorithm !== 'random') return taking.map(({ id }) => id)
+  const weights = taking.map(({ weight }) => (weight === 0 ? 1 : weight))
   const counts = slotCounts(weights, Math.max(maxSlots, taking.length))
   return interleave(counts).map((index) => taking[index]?.id ?? 0)
 }

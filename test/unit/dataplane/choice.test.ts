@@ -84,8 +84,8 @@ kernelTest(t, 'the next agent takes them over as they are', async (t, pinPath) =
 kernelTest(t, 'who leaves has no live flows left in the gauges', async (t, pinPath) => {
   const bench = await open(t, pinPath)
   await settle(bench, 1, service('n/a', { backends: two }))
-  const key = `${bench.installer.ids.services.get('n/a')} 10.0.0.2`
-  const id = bench.installer.ids.backends.get(key) ?? 0
+  const { services, backends } = bench.installer.ids
+  const id = backends.get(services.get('n/a') ?? 0, '10.0.0.2') ?? 0
   const gauges = ['actives', 'sock_actives'].map((name) => bench.maps.get(name))
   for (const map of gauges) map.set(id, 5n)
   const down = { ...backend('10.0.0.2'), state: 'down' } as const

@@ -35,6 +35,11 @@ function networkId(bench: Bench): number {
   return bench.installer.ids.networks.get('n') ?? 0
 }
 
+function backendId(bench: Bench, key: string, address: string): number | undefined {
+  const { services, backends } = bench.installer.ids
+  return backends.get(services.get(key) ?? 0, address)
+}
+
 interface ServiceRow {
   ring4: number
   slots4: number
@@ -251,7 +256,7 @@ kernelTest(t, 'a new agent goes on with ids, rings and incarnations', async (t, 
   t.equal(second.installer.ids.services.get(key), id)
   await settle(second, 1, [NETWORK, network('m')], services.slice(3))
   t.equal(second.reconciler.writes, 0, 'nothing differs, so nothing is written')
-  for (const [name, was] of backends) t.equal(second.installer.ids.backends.get(name), was)
+  t.same(new Map(second.installer.ids.backends.entries()), backends)
   t.same(entry(second, 'backends', 10), row)
 
   await settle(second, 2, [NETWORK], services.slice(5))
@@ -296,9 +301,7 @@ kernelTest(
     const of = (s: 'active' | 'down') =>
       service('n/a', { backends: [backend('10.0.0.1'), backend('10.0.0.2', { state: s })] })
     const row = () => {
-      const id = bench.installer.ids.backends.get(
-        `${bench.installer.ids.services.get('n/a')} 10.0.0.2`,
-      )
+      const id = backendId(bench, 'n/a', '10.0.0.2')
       return entry<{ incarnation: number; service: number; flags: number }>(
         bench,
         'backends',
@@ -320,7 +323,7 @@ kernelTest(
 )
 
 function addCounts(bench: Bench, key: string, address: string, connections: bigint): void {
-  const id = bench.installer.ids.backends.get(`${bench.installer.ids.services.get(key)} ${address}`)
+  const id = backendId(bench, key, address)
   const map = bench.maps.get('counters')
   const index = (id ?? 0) * 3
   const zero = { packets_in: 0n, bytes_in: 0n, packets_out: 0n, bytes_out: 0n, connections: 0n }
@@ -347,7 +350,7 @@ kernelTest(t, 'totals of a service never fall when its backends leave', async (t
     bench.readback.counters().map(({ backend: address }) => address),
     ['10.0.0.1', '10.0.0.2'],
   )
-  const id = bench.installer.ids.backends.get(`${bench.installer.ids.services.get('n/a')} 10.0.0.1`)
+  const id = backendId(bench, 'n/a', '10.0.0.1')
 
   await settle(bench, 2, [NETWORK], [{ ...a, backends: [backend('10.0.0.2')] }])
   t.equal(total(t, bench, 'n/a'), before)
