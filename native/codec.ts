@@ -50,7 +50,7 @@ class LayoutCodec<T> implements Codec<T> {
 
   encode(value: T, into: Uint8Array, offset = 0): void {
     const view = this.viewOf(into, offset)
-    into.fill(0, offset, offset + this.size)
+    if (!this.layout.full) into.fill(0, offset, offset + this.size)
     try {
       this.layout.write(view, into.byteOffset + offset, value)
     } catch (error) {
@@ -209,10 +209,12 @@ function recordLayout(
 ): Layout {
   const all = allFields(fields)
   const known = new Set(all.map((field) => field.name))
+  const covered = all.reduce((sum, field) => sum + (field.layout.full ? field.layout.size : 0), 0)
   const parts = all.map((field) => `${field.name}:${field.layout.text}@${field.offset}`)
   return {
     size,
     text: `${open}${parts.join(',')}${close}${size}`,
+    full: !one && fields.choices.length === 0 && covered === size,
     read: (view, at) => {
       const record: Record<string, Value> = {}
       for (const field of all) record[field.name] = field.layout.read(view, at + field.offset)
@@ -223,38 +225,51 @@ function recordLayout(
         throw layouts.wrongType('an object', value)
       }
       const record = value as Readonly<Record<string, unknown>>
-      for (const name in record) {
-        if (!known.has(name)) throw new Misfit('TypeError', 'no such field').within(name)
-      }
-      if (one) {
-        writeChoice(view, at, record, {
-          groups: all.map((field) => ({ plain: [field], choices: [] })),
-        })
-      } else {
-        writeFields(view, at, record, fields)
-      }
+      const written = one
+        ? writeChoice(view, at, record, {
+            groups: all.map((field) => ({ plain: [field], choices: [] })),
+          })
+        : writeFields(view, at, record, fields)
+      // Counting names is cheaper than looking each of them up.
+      if (Object.keys(record).length !== written) refuseStrangers(record, known)
     },
   }
 }
 
+function refuseStrangers(record: Given, known: ReadonlySet<string>): void {
+  for (const name of Object.keys(record))
+    if (!known.has(name)) throw new Misfit('TypeError', 'no such field').within(name)
+}
+
 type Given = Readonly<Record<string, unknown>>
 
-function writeFields(view: DataView, at: number, record: Given, fields: Fields): void {
+/** @returns how many fields were given */
+function writeFields(view: DataView, at: number, record: Given, fields: Fields): number {
   let name = ''
+  let written = 0
   try {
     for (const field of fields.plain) {
       name = field.name
       const value = record[name]
-      if (value !== undefined) field.layout.write(view, at + field.offset, value)
-      else if (!field.optional) throw new Misfit('TypeError', 'missing')
+      if (value !== undefined) {
+        field.layout.write(view, at + field.offset, value)
+        written++
+      } else if (field.optional) clear(view, at + field.offset, field.layout)
+      else throw new Misfit('TypeError', 'missing')
     }
   } catch (error) {
     throw error instanceof Misfit ? error.within(name) : error
   }
-  for (const choice of fields.choices) writeChoice(view, at, record, choice)
+  for (const choice of fields.choices) written += writeChoice(view, at, record, choice)
+  return written
 }
 
-function writeChoice(view: DataView, at: number, record: Given, choice: Choice): void {
+/** A layout that is not full has been cleared with the whole record, which may share its bytes. */
+function clear(view: DataView, at: number, { size, full }: Layout): void {
+  if (full) for (let i = 0; i < size; i++) view.setUint8(at + i, 0)
+}
+
+function writeChoice(view: DataView, at: number, record: Given, choice: Choice): number {
   const given = choice.groups.filter((group) =>
     allFields(group).some((field) => record[field.name] !== undefined),
   )
@@ -263,7 +278,7 @@ function writeChoice(view: DataView, at: number, record: Given, choice: Choice):
     const names = choice.groups.flatMap((one) => allFields(one).map((field) => field.name))
     throw new Misfit('TypeError', `exactly one of ${names.join(', ')} is to be given`)
   }
-  writeFields(view, at, record, group)
+  return writeFields(view, at, record, group)
 }
 
 /** The types of an object file, by name. */

@@ -12,6 +12,8 @@ export interface Layout {
   readonly size: number
   /** Canonical: equal texts mean interchangeable records. */
   readonly text: string
+  /** write() sets every byte. */
+  readonly full: boolean
   read(view: DataView, at: number): Value
   /** @throws Misfit */
   write(view: DataView, at: number, value: unknown): void
@@ -72,15 +74,13 @@ export function integer(size: number, signed: boolean, order: 'be' | 'le' | 'hos
   switch (size) {
     case 1:
       return {
-        size,
-        text,
+        ...{ size, text, full: true },
         read: signed ? (view, at) => view.getInt8(at) : (view, at) => view.getUint8(at),
         write: (view, at, value) => view.setUint8(at, check(value)),
       }
     case 2:
       return {
-        size,
-        text,
+        ...{ size, text, full: true },
         read: signed
           ? (view, at) => view.getInt16(at, little)
           : (view, at) => view.getUint16(at, little),
@@ -88,8 +88,7 @@ export function integer(size: number, signed: boolean, order: 'be' | 'le' | 'hos
       }
     default:
       return {
-        size,
-        text,
+        ...{ size, text, full: true },
         read: signed
           ? (view, at) => view.getInt32(at, little)
           : (view, at) => view.getUint32(at, little),
@@ -102,8 +101,7 @@ function wideInteger(text: string, signed: boolean, little: boolean): Layout {
   const low = signed ? -(2n ** 63n) : 0n
   const high = signed ? 2n ** 63n - 1n : 2n ** 64n - 1n
   return {
-    size: 8,
-    text,
+    ...{ size: 8, text, full: true },
     read: signed
       ? (view, at) => view.getBigInt64(at, little)
       : (view, at) => view.getBigUint64(at, little),
@@ -122,6 +120,7 @@ function wideInteger(text: string, signed: boolean, little: boolean): Layout {
 export const bool: Layout = {
   size: 1,
   text: 'bool',
+  full: true,
   read: (view, at) => view.getUint8(at) !== 0,
   write: (view, at, value) => {
     if (typeof value !== 'boolean') throw wrongType('a boolean', value)
@@ -138,12 +137,14 @@ export function float(size: number): Layout {
     ? {
         size,
         text: 'f32',
+        full: true,
         read: (view, at) => view.getFloat32(at, littleEndian),
         write: (view, at, value) => view.setFloat32(at, check(value), littleEndian),
       }
     : {
         size,
         text: 'f64',
+        full: true,
         read: (view, at) => view.getFloat64(at, littleEndian),
         write: (view, at, value) => view.setFloat64(at, check(value), littleEndian),
       }
@@ -154,6 +155,7 @@ export function bytes(size: number): Layout {
   return {
     size,
     text: `u8[${size}]`,
+    full: true,
     read: (view, at) =>
       new Uint8Array(view.buffer.slice(view.byteOffset + at, view.byteOffset + at + size)),
     write: (view, at, value) => {
@@ -171,6 +173,7 @@ export function text(size: number): Layout {
   return {
     size,
     text: `char[${size}]`,
+    full: false,
     read: (view, at) => {
       const all = Buffer.from(view.buffer, view.byteOffset + at, size)
       const end = all.indexOf(0)
@@ -192,6 +195,7 @@ export function array(element: Layout, length: number): Layout {
   return {
     size: element.size * length,
     text: `${element.text}[${length}]`,
+    full: element.full,
     read: (view, at) => {
       const values = new Array<Value>(length)
       for (let i = 0; i < length; i++) values[i] = element.read(view, at + i * element.size)
@@ -235,6 +239,7 @@ export function bitfield(base: Layout, signed: boolean, bitOffset: number, bits:
   return {
     size: base.size,
     text: `${base.text}:${bits}+${bitOffset}`,
+    full: false,
     read: (view, at) => {
       const raw = (load(view, at) >> shift) & mask
       const value = signed ? BigInt.asIntN(bits, raw) : raw

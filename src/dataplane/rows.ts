@@ -116,8 +116,9 @@ export function hasRows(service: Service, outside?: Outside): boolean {
 /** The backends that rows are made of: those of a family that has a VIP, or is published. */
 export function reachableBackends(service: Service, outside?: Outside): Backend[] {
   const published = isPublished(service, outside) ? (outside?.addresses ?? []) : []
-  const families = new Set([...service.vips, ...published].map(family))
-  return service.backends.filter(({ address }) => families.has(family(address)))
+  const dialled = [...service.vips, ...published].map(family)
+  const reached = { 4: dialled.includes(4), 6: dialled.includes(6) }
+  return service.backends.filter(({ address }) => reached[family(address)])
 }
 
 /** @param backends of it, as reachableBackends() gives them */

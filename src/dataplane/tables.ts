@@ -82,7 +82,10 @@ export function inRuns(
   if (count > 0) write(first, count)
 }
 
-/** Rows on their way to the kernel, in calls of up to BATCH. */
+/** Shared by all tables, because a flush never waits: buffers of its own would keep the GC busy. */
+let scratch = new Uint8Array(1 << 16)
+
+/** Rows on their way to the kernel, in calls of up to BATCH. To be ended before another begins. */
 export class Outgoing {
   readonly #keys: Uint8Array
   readonly #values: Uint8Array
@@ -95,8 +98,11 @@ export class Outgoing {
     rows: number,
   ) {
     this.#room = Math.min(BATCH, rows)
-    this.#keys = new Uint8Array(this.#room * map.keySize)
-    this.#values = new Uint8Array(this.#room * map.valueSize)
+    const keyBytes = this.#room * map.keySize
+    const bytes = keyBytes + this.#room * map.valueSize
+    if (bytes > scratch.length) scratch = new Uint8Array(bytes)
+    this.#keys = scratch.subarray(0, keyBytes)
+    this.#values = scratch.subarray(keyBytes, bytes)
   }
 
   /** @param keys of `count` rows, as many as there are values; at most BATCH */
