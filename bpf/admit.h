@@ -311,6 +311,8 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 		reason = plan_flow(skb, adm, service_id, row, &backend, v6);
 		if (reason != DROP_NONE)
 			return drop_or_refuse(reason);
+		if (is_snat(row->backend))
+			return VERDICT_SNAT;
 		if (addr_equal(backend->addr, pkt->src.words, v6))
 			start_hairpin(adm, row, v6);
 	} else if (vip->flags & VIP_NODE) {

@@ -18,6 +18,10 @@ const volatile __u32 packet_path = 0;
 const volatile __be32 edge_addr4 = 0;
 const volatile __be32 edge_addr6[4] = {0};
 
+/* At the edge: source ports for snat, from the first to the last; sockets use others. */
+const volatile __u32 snat_first_port = 16384;
+const volatile __u32 snat_last_port = 32767;
+
 /* At the edge: an XDP program sees every packet first and notes what is ours. */
 const volatile __u8 xdp_ahead = 0;
 

@@ -30,6 +30,9 @@
 #define VERDICT_ERROR 0x105	/* error_to_backend() or error_to_client() does */
 #define VERDICT_FRAGMENT 0x106	/* fragment_in() or fragment_back() does */
 #define VERDICT_START 0x107	/* start() decides: a flow is to begin */
+#define VERDICT_SNAT 0x108	/* snat_begin() does: the flow is begun for both ends */
+#define VERDICT_TOO_BIG 0x109	/* answer_too_big() does; the MTU is in chosen_get() */
+#define VERDICT_NEXT 0x10a	/* whoever is asked next */
 #define VERDICT_REFUSE 0x200	/* and a reason: refuse() for that */
 
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)

@@ -43,7 +43,7 @@ enum drop_reason {
 	DROP_NO_FLOW,	     /* TCP without a flow that does not start one: reset */
 	DROP_BACKEND_GONE,   /* a TCP flow whose backend was removed: reset */
 	DROP_FLOW_TABLE,     /* the flow could not be stored */
-	DROP_NO_SOURCE_PORT, /* no free source port after a collision */
+	DROP_NO_SOURCE_PORT, /* no free source port: after a collision, or of those for snat */
 	DROP_FRAGMENT,	     /* a fragment to a VIP whose first was not seen */
 	DROP_MALFORMED,	     /* headers shorter than they claim */
 	DROP_PROTOCOL,	     /* neither TCP, UDP nor echo, addressed to a VIP */
@@ -137,6 +137,7 @@ enum via_kind {
 	VIA_ENTRY,	/* translated and tunnelled to its node's agent; replies come back here */
 	VIA_DSR_MAC,	/* as dialled, to its MAC address; it answers by itself */
 	VIA_DSR_TUNNEL, /* as dialled, in IPIP or IP6IP6; it answers by itself */
+	VIA_SNAT,	/* translated at both ends: it sees this node as its client */
 };
 
 enum name_kind {
@@ -243,7 +244,7 @@ struct source_key {
 #define SOURCE_KEY_BITS 192
 
 struct via {
-	__be32 addr[4]; /* where the tunnel ends; of the backend's family */
+	__be32 addr[4]; /* where the tunnel ends, or with VIA_SNAT this node's own; 0: none yet */
 	__u32 kind;	/* enum via_kind */
 };
 
@@ -336,6 +337,25 @@ struct overflow_key {
 struct overflow {
 	__be16 substitute_port; /* the client_port of the flow's key */
 	__u16 hairpin;		/* 1: the key's client is the VIP that was dialled */
+};
+
+/*
+ * A flow whose source is replaced too, as its backend sees it. The backend is in the key,
+ * so each port of each backend has the whole range of source ports to itself.
+ */
+struct snat_key {
+	__be32 backend[4];
+	__be32 source[4]; /* this node's */
+	__be16 backend_port;
+	__be16 source_port;
+	__u8 protocol;
+	__u8 family; /* 4 or 6: an IPv6 packet may have v4-mapped addresses */
+	__u8 pad[2];
+};
+
+struct snat_flow {
+	struct flow flow;
+	__be32 client[4];
 };
 
 /* Who brought a flow to a backend of this node: its replies go back there. */
@@ -579,6 +599,32 @@ struct {
 	__type(key, struct flow6_key);
 	__type(value, struct flow);
 } embryonic6 SEC(".maps");
+
+/*
+ * Flows of `return: snat`, found by replies; and by a client's packets, through the row
+ * of `snat_clients` that leads to them. They are embryonic as others are.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct snat_key);
+	__type(value, struct snat_flow);
+} snats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EMBRYONIC);
+	__type(key, struct snat_key);
+	__type(value, struct snat_flow);
+} embryonic_snats SEC(".maps");
+
+/* Room for more than both, lest a flow that lives lose its way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2 * MAX_FLOWS);
+	__type(key, struct overflow_key);
+	__type(value, struct snat_key);
+} snat_clients SEC(".maps");
 
 /* Written by a first fragment, for those that follow it. */
 struct {

@@ -8,7 +8,7 @@
  * was counted is compared with the mean of what the gauge said at both; at rest that is
  * exact, and the difference is added, never written over.
  */
-#include "flow.h"
+#include "snat.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -78,6 +78,24 @@ VISIT(flows6, flow6_key)
 VISIT(embryonic4, flow4_key)
 VISIT(embryonic6, flow6_key)
 
+#define VISIT_SNAT(table)                                                                          \
+	static long visit_##table(void *map, struct snat_key *key, struct snat_flow *row,          \
+				  __u32 *now)                                                      \
+	{                                                                                          \
+		(void)map;                                                                         \
+		if (stays(&row->flow, key->protocol, *now)) {                                      \
+			rows_kept++;                                                               \
+		} else {                                                                           \
+			snat_forget(key, row);                                                     \
+			bpf_map_delete_elem(&table, key);                                          \
+			rows_deleted++;                                                            \
+		}                                                                                  \
+		return 0;                                                                          \
+	}
+
+VISIT_SNAT(snats)
+VISIT_SNAT(embryonic_snats)
+
 static long begin_backend(__u32 id, void *unused)
 {
 	struct recount *recount = bpf_map_lookup_elem(&recounts, &id);
@@ -140,6 +158,8 @@ int sweep(void *ctx)
 	bpf_for_each_map_elem(&flows6, visit_flows6, &now, 0);
 	bpf_for_each_map_elem(&embryonic4, visit_embryonic4, &now, 0);
 	bpf_for_each_map_elem(&embryonic6, visit_embryonic6, &now, 0);
+	bpf_for_each_map_elem(&snats, visit_snats, &now, 0);
+	bpf_for_each_map_elem(&embryonic_snats, visit_embryonic_snats, &now, 0);
 	bpf_loop(backend_rows, end_backend, NULL, 0);
 	return 0;
 }

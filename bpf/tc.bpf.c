@@ -14,6 +14,7 @@
 #include "nd.h"
 #include "nic.h"
 #include "refuse.h"
+#include "tcsnat.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -348,6 +349,32 @@ static __always_inline int answer_too_big(struct __sk_buff *skb, __u32 mtu, cons
 	return send_back(skb);
 }
 
+/*
+ * decide_outside() - the verdict on what came in by a NIC: as for a container's packet, and
+ * between those steps the ones of snat.
+ */
+static __always_inline int decide_outside(struct __sk_buff *skb, const bool v6)
+{
+	int verdict = v6 ? snat_back6(skb) : snat_back4(skb);
+
+	if (verdict == VERDICT_NEXT) {
+		verdict = v6 ? from_container6(skb) : from_container4(skb);
+		if (verdict == VERDICT_FRAGMENT)
+			verdict = v6 ? snat_follow6(skb) : snat_follow4(skb);
+		if (verdict == VERDICT_FRAGMENT)
+			verdict = v6 ? fragment_in6(skb) : fragment_in4(skb);
+		if (verdict == VERDICT_ADMIT)
+			verdict = v6 ? snat_in6(skb) : snat_in4(skb);
+		if (verdict == VERDICT_ANSWER || verdict == VERDICT_ERROR)
+			verdict = v6 ? snat_error6(skb, verdict) : snat_error4(skb, verdict);
+	}
+	if (verdict != VERDICT_TOO_BIG)
+		verdict = decide(skb, verdict, v6);
+	if (verdict == VERDICT_SNAT)
+		verdict = v6 ? snat_begin6(skb) : snat_begin4(skb);
+	return verdict == VERDICT_TOO_BIG ? answer_too_big(skb, chosen_get(skb), v6) : verdict;
+}
+
 /* take_step() - do to a packet what XDP noted. */
 static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bool v6)
 {
@@ -359,8 +386,7 @@ static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bo
 	if (step == EDGE_REPLY)
 		verdict = decide_back(skb, v6 ? translate_reply6(skb) : translate_reply4(skb), v6);
 	else if (step != EDGE_ROUTE)
-		verdict = v6 ? decide(skb, from_container6(skb), true)
-			     : decide(skb, from_container4(skb), false);
+		verdict = decide_outside(skb, v6);
 	if (verdict == VERDICT_ROUTE && chosen_get(skb))
 		verdict = v6 ? send_away6(skb) : send_away4(skb);
 	if (step == EDGE_REPLY && verdict == VERDICT_PASS)

@@ -11,9 +11,6 @@
 #include "route.h"
 #include "via.h"
 
-/* answer_too_big() decides; the MTU is in chosen_get(). */
-#define VERDICT_TOO_BIG 0x105
-
 static __always_inline int encapsulate(struct __sk_buff *skb, const struct addr *to, const bool v6)
 {
 	__u32 bytes = skb->len - ETH_HLEN;
@@ -61,7 +58,7 @@ static __always_inline int send_away(struct __sk_buff *skb, const bool v6)
 	__u32 bytes = skb->len - ETH_HLEN;
 
 	via = via_of(backend_id);
-	if (!via)
+	if (!via || via->kind == VIA_SNAT)
 		return VERDICT_ROUTE;
 	if (skb->gso_size)
 		bytes = 0;

@@ -53,6 +53,14 @@ static __always_inline bool as_dialled(__u32 backend_id)
 	return via && (via->kind == VIA_DSR_MAC || via->kind == VIA_DSR_TUNNEL);
 }
 
+/* is_snat() - does the backend get the packet from this node's own address? */
+static __always_inline bool is_snat(__u32 backend_id)
+{
+	struct via *via = via_of(backend_id);
+
+	return via && via->kind == VIA_SNAT;
+}
+
 static __always_inline __u32 via_overhead(const struct via *via, const bool v6)
 {
 	if (via->kind == VIA_DSR_MAC)

@@ -13,6 +13,7 @@
 #include "vip.h"
 #include "xdpnat.h"
 #include "xdpparse.h"
+#include "xdpsnat.h"
 #include "xdptunnel.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -26,7 +27,7 @@ static __always_inline int carry(struct xdp_md *ctx, const struct packet *pkt,
 	struct via *via = via_of(backend_id);
 	enum drop_reason reason;
 
-	if (via)
+	if (via && via->kind != VIA_SNAT)
 		return send_beyond(ctx, pkt, row, backend, via, v6);
 	reason = xdp_nat(ctx, pkt, (const struct addr *)backend->addr, pkt->sport,
 			 row->backend_port, v6);
@@ -65,6 +66,7 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 {
 	struct packet pkt;
+	struct vip *vip;
 	int verdict;
 
 	xdp_parse(ctx, &pkt, v6);
@@ -74,7 +76,10 @@ static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 		return verdict;
 	if (pkt.kind == PACKET_OTHER && is_tunnel(&pkt, v6))
 		return v6 ? leave_tunnel6(ctx) : leave_tunnel4(ctx);
-	return vip_lookup(network_id, &pkt.dst, v6) ? note(ctx, EDGE_DECIDE) : XDP_PASS;
+	vip = vip_lookup(network_id, &pkt.dst, v6);
+	if (pkt.kind == PACKET_FLOW && (vip || is_snat_port(pkt.dport)))
+		return vip ? WIRE_SNAT_OURS : WIRE_SNAT;
+	return vip ? note(ctx, EDGE_DECIDE) : XDP_PASS;
 }
 
 __noinline int edge_ip4(struct xdp_md *ctx)
@@ -92,12 +97,17 @@ SEC("xdp")
 int from_wire(struct xdp_md *ctx)
 {
 	const struct ethhdr *eth = (const void *)(long)ctx->data;
+	int verdict;
 
 	if ((const void *)(eth + 1) > (const void *)(long)ctx->data_end)
 		return XDP_PASS;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return edge_ip4(ctx);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return edge_ip6(ctx);
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		verdict = edge_ip4(ctx);
+		return verdict < WIRE_SNAT ? verdict : snat_wire4(ctx, verdict);
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		verdict = edge_ip6(ctx);
+		return verdict < WIRE_SNAT ? verdict : snat_wire6(ctx, verdict);
+	}
 	return XDP_PASS;
 }

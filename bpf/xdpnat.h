@@ -16,6 +16,28 @@ static __always_inline __u16 csum_adjust(__u16 check, __u64 change)
 	return ~csum_fold16((__u64)(__u16)~check + change);
 }
 
+/* xdp_nat_l4() - the ports. @change: in the sum of the addresses */
+static __always_inline void xdp_nat_l4(__be16 *l4, const struct packet *pkt, __u64 change,
+				       __be16 sport, __be16 dport)
+{
+	__u16 *check;
+
+	change += (__u16)~pkt->sport + (__u32)sport + (__u16)~pkt->dport + dport;
+	l4[0] = sport;
+	l4[1] = dport;
+	if (pkt->protocol == IPPROTO_TCP) {
+		check = (void *)l4 + TCP_CHECK_OFFSET;
+		*check = csum_adjust(*check, change);
+		return;
+	}
+	check = (void *)l4 + UDP_CHECK_OFFSET;
+	if (!*check)
+		return;
+	*check = csum_adjust(*check, change);
+	if (!*check)
+		*check = 0xffff;
+}
+
 /*
  * xdp_nat() - replace the destination's address and both ports.
  * @pkt: as parsed; stays as it was
@@ -29,7 +51,6 @@ static __always_inline enum drop_reason xdp_nat(struct xdp_md *ctx, const struct
 	__u64 change = csum_addr_change(&pkt->dst, to, v6);
 	void *ip = (void *)(long)ctx->data + ETH_HLEN;
 	__be16 *l4 = xdp_l4(ctx, pkt->protocol, v6);
-	__u16 *check;
 
 	if (!l4 || ip + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) > (void *)(long)ctx->data_end)
 		return DROP_REWRITE;
@@ -39,20 +60,35 @@ static __always_inline enum drop_reason xdp_nat(struct xdp_md *ctx, const struct
 		((struct iphdr *)ip)->daddr = to->words[3];
 		((struct iphdr *)ip)->check = csum_adjust(((struct iphdr *)ip)->check, change);
 	}
-	change += (__u16)~pkt->sport + (__u32)sport + (__u16)~pkt->dport + dport;
-	l4[0] = sport;
-	l4[1] = dport;
-	if (pkt->protocol == IPPROTO_TCP) {
-		check = (void *)l4 + TCP_CHECK_OFFSET;
-		*check = csum_adjust(*check, change);
-		return DROP_NONE;
+	xdp_nat_l4(l4, pkt, change, sport, dport);
+	return DROP_NONE;
+}
+
+/*
+ * xdp_nat_both() - replace both addresses and both ports.
+ *
+ * Returns DROP_NONE or DROP_REWRITE, as xdp_nat() does.
+ */
+static __always_inline enum drop_reason xdp_nat_both(struct xdp_md *ctx, const struct packet *pkt,
+						     const struct addr *from, const struct addr *to,
+						     __be16 sport, __be16 dport, const bool v6)
+{
+	__u64 change =
+		(__u64)csum_addr_change(&pkt->src, from, v6) + csum_addr_change(&pkt->dst, to, v6);
+	void *ip = (void *)(long)ctx->data + ETH_HLEN;
+	__be16 *l4 = xdp_l4(ctx, pkt->protocol, v6);
+
+	if (!l4 || ip + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) > (void *)(long)ctx->data_end)
+		return DROP_REWRITE;
+	if (v6) {
+		addr_copy(((struct ipv6hdr *)ip)->saddr.in6_u.u6_addr32, from->words);
+		addr_copy(((struct ipv6hdr *)ip)->daddr.in6_u.u6_addr32, to->words);
+	} else {
+		((struct iphdr *)ip)->saddr = from->words[3];
+		((struct iphdr *)ip)->daddr = to->words[3];
+		((struct iphdr *)ip)->check = csum_adjust(((struct iphdr *)ip)->check, change);
 	}
-	check = (void *)l4 + UDP_CHECK_OFFSET;
-	if (*check) {
-		*check = csum_adjust(*check, change);
-		if (!*check)
-			*check = 0xffff;
-	}
+	xdp_nat_l4(l4, pkt, change, sport, dport);
 	return DROP_NONE;
 }
 

@@ -8,7 +8,7 @@ import { resolve } from 'node:path'
 import { FairleadError } from './errors.js'
 import { canonicalAddress, isAddress, parseListen, type ListenAddress } from './model/address.js'
 import { check } from './sources/file/issues.js'
-import { durationMs } from './sources/file/fields.js'
+import { durationMs, parsePortRange, type PortRange } from './sources/file/fields.js'
 import { parseFile, type ParsedFile } from './sources/file/parse.js'
 import { readBounded } from './sources/file/read.js'
 import { agentSchema, DEFAULT_LIMITS, type AgentSection } from './sources/file/schema.js'
@@ -47,6 +47,8 @@ export interface EdgeConfig {
   readonly addresses?: readonly string[]
   /** Agents of other nodes, whose tunnelled packets are taken. */
   readonly peers: readonly string[]
+  /** Source ports for `return: snat`; absent: the programs' own. */
+  readonly snatPorts?: PortRange
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -126,11 +128,14 @@ function edgeOf({
   mode,
   addresses,
   peers = [],
+  snatPorts: ports,
 }: NonNullable<AgentSection['edge']>): EdgeConfig {
+  const snatPorts = ports === undefined ? undefined : parsePortRange(ports)
   return {
     interfaces: [...new Set(interfaces)],
     mode: mode ?? 'auto',
     peers: [...new Set(peers.map(canonicalAddress))],
+    ...(snatPorts && { snatPorts }),
     ...(addresses && { addresses: [...new Set(addresses.map(canonicalAddress))] }),
   }
 }

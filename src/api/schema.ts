@@ -73,6 +73,7 @@ export const serviceSchema = z.object({
   mode: z.enum(['vip', 'dnsrr']),
   algorithm: z.enum(ALGORITHMS),
   /** Slots of the table of maglev and sh, if not the default. */
+  return: z.enum(['entry', 'dsr-mac', 'dsr-tunnel', 'snat']).optional(),
   tableSize: z.number().optional(),
   locality: z.literal('prefer-local').optional(),
   affinity: z

@@ -69,8 +69,16 @@ function serviceHealthView(check: HealthCheck, found: ServiceHealth): ServiceHea
 }
 
 /** What decides who gets which backend; only what was asked for. */
-function choiceView({ tableSize, locality, affinity, thresholds, sourceRanges }: Service) {
+function choiceView({
+  return: back,
+  tableSize,
+  locality,
+  affinity,
+  thresholds,
+  sourceRanges,
+}: Service) {
   return {
+    ...(back !== undefined && { return: back }),
     ...(tableSize !== undefined && { tableSize }),
     ...(locality !== undefined && { locality }),
     ...(affinity !== undefined && { affinity }),

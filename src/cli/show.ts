@@ -52,8 +52,9 @@ function summary(service: ServiceView): string {
 
 /** What was asked for beside the algorithm. */
 function choiceRows(service: ServiceView): (readonly [string, Cell])[] {
-  const { tableSize, locality, affinity, thresholds, sourceRanges } = service
+  const { return: back, tableSize, locality, affinity, thresholds, sourceRanges } = service
   const rows: (readonly [string, Cell])[] = []
+  if (back !== undefined) rows.push(['return', back])
   if (tableSize !== undefined) rows.push(['table size', tableSize])
   if (locality !== undefined) rows.push(['locality', locality])
   if (affinity !== undefined) {

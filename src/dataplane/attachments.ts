@@ -13,6 +13,7 @@ import { NetworkAttachment } from './network.js'
 import { namesIn, parseTcPin } from './pins.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { OUTSIDE_NETWORK, type Outside } from './outside.js'
+import { SnatSources } from './snatSources.js'
 import { loadEdge, loadSock, loadTc, loadXdp, type ProgramSettings } from './programs.js'
 import { reasonOf } from './reason.js'
 import type { SocketScopes } from './reconciler.js'
@@ -47,6 +48,8 @@ export class Attachments {
   readonly #scopes = new Map<string, Scope>()
   readonly #cgroup: CgroupAttachment | undefined
   readonly #edge: EdgeAttachment | undefined
+  readonly #snat: SnatSources | undefined
+  #addresses: readonly string[] | undefined
   readonly #problems = new Map<string, Problem>()
   #pruned = false
   #closed = false
@@ -55,6 +58,7 @@ export class Attachments {
     this.#options = options
     const { maps, settings, cgroupPath, edge } = options
     this.#edge = edge && this.#openEdge(edge)
+    this.#snat = edge && this.#openSnat(edge)
     if (cgroupPath !== undefined)
       this.#cgroup = new CgroupAttachment(
         cgroupPath,
@@ -65,16 +69,36 @@ export class Attachments {
   }
 
   #openEdge(edge: EdgeOptions): EdgeAttachment {
-    const { maps, settings, onOutside, log } = this.#options
+    const { maps, settings, log } = this.#options
     return new EdgeAttachment(edge, {
       pins: maps.pins,
       hook: settings.hook,
       load: (mac, xdpAhead, addresses) => loadEdge(settings, maps, mac, xdpAhead, addresses),
       loadXdp: (addresses) => loadXdp(settings, maps, addresses),
-      onAddresses: (addresses) => onOutside({ addresses, peers: edge.peers ?? [] }),
+      onAddresses: (addresses) => {
+        this.#addresses = addresses
+        this.#tellOutside(edge)
+      },
       onResult: (error) => this.#setProblem('edge', error),
       log,
     })
+  }
+
+  #openSnat(edge: EdgeOptions): SnatSources {
+    return new SnatSources({
+      interfaces: edge.interfaces,
+      ports: this.#options.settings.snatPorts,
+      onChange: () => this.#tellOutside(edge),
+      onResult: (error) => this.#setProblem('return: snat', error),
+      log: this.#options.log,
+    })
+  }
+
+  #tellOutside({ peers = [] }: EdgeOptions): void {
+    const addresses = this.#addresses
+    const sources = this.#snat?.sources
+    if (addresses === undefined) return
+    this.#options.onOutside({ addresses, peers, ...(sources && { sources }) })
   }
 
   /** To be called again only after it has resolved. What cannot be attached is a problem. */
@@ -83,6 +107,7 @@ export class Attachments {
     await this.#applyNetworks(state)
     await this.#applyScopes(state)
     await this.#applyCgroup(state)
+    await this.#snat?.apply(state)
     await this.#edge?.apply(state)
     if (!this.#pruned) await this.#pruneUnknown()
     this.#pruned = true
@@ -132,6 +157,7 @@ export class Attachments {
     for (const { watcher } of this.#scopes.values()) watcher.close()
     await Promise.all([...this.#networks.values()].map(async (network) => network.close()))
     this.#cgroup?.close()
+    this.#snat?.close()
     await this.#edge?.close()
   }
 

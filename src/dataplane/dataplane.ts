@@ -12,7 +12,14 @@ import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
 import { Pins } from './pins.js'
-import { DEFAULT_TIMERS, loadAbort, sweepKnobs, objectFiles, type Timers } from './programs.js'
+import {
+  DEFAULT_SNAT_PORTS,
+  DEFAULT_TIMERS,
+  loadAbort,
+  sweepKnobs,
+  objectFiles,
+  type Timers,
+} from './programs.js'
 import { KernelReadback } from './readback.js'
 import { OrphanSockets } from './orphans.js'
 import { Reconciler } from './reconciler.js'
@@ -115,6 +122,7 @@ export class Dataplane {
     this.#reconciler = new Reconciler(installer, {
       sweepIntervalMs: options.sweepIntervalMs ?? SWEEP_INTERVAL_MS,
       log: options.log,
+      awaitsOutside: options.edge !== undefined && maps.adopted,
       onProblems: (problems) => {
         mapProblems = problems
         tell()
@@ -126,6 +134,7 @@ export class Dataplane {
       hz: options.hz ?? features.tick.hz,
       timers: { ...DEFAULT_TIMERS, ...options.timers },
       features,
+      snatPorts: options.edge?.snatPorts ?? DEFAULT_SNAT_PORTS,
       hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
       ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
     }

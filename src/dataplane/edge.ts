@@ -13,6 +13,7 @@ import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment, State } from '../model/types.js'
 import { removeLink } from './links.js'
 import { OUTSIDE_NETWORK } from './outside.js'
+import type { PortRange } from './programs.js'
 import { isXdpPin, namesIn, parseTcPin, xdpName, type Direction, type Pins } from './pins.js'
 import { placeFilter } from './place.js'
 
@@ -27,6 +28,8 @@ export interface EdgeOptions {
   readonly addresses?: readonly string[]
   /** Agents of other nodes, whose tunnelled packets are taken. */
   readonly peers?: readonly string[]
+  /** Source ports for `return: snat`. */
+  readonly snatPorts?: PortRange
 }
 
 export interface EdgeContext {

@@ -9,7 +9,7 @@ import { serviceKey, type Family, type Network, type Service } from '../model/ty
 import { ClaimedTable, type Claim } from './claims.js'
 import type { BackendIds, Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
-import type { Outside } from './outside.js'
+import { sourcesOf, type Outside, type ViaPlan } from './outside.js'
 import type { Pace } from './pace.js'
 import type { AddressKey, PortRow, Tables, VipRow } from './records.js'
 import type { Retirement } from './retirement.js'
@@ -113,6 +113,8 @@ export class Installer {
     const source = this.installed.get(serviceKey(service))?.source
     if (source === undefined) return false
     if (!sameData(source.outside?.addresses, this.outside?.addresses)) return false
+    if (!sameData(sourcesOf(source.service, source.outside), sourcesOf(service, this.outside)))
+      return false
     if (source.service === service && source.network === network) return true
     if (source.network.edge !== network.edge) return false
     return sameData(source.service, service) && sameData(source.network.subnets, network.subnets)
@@ -253,19 +255,19 @@ export class Installer {
 
   #writeBackends(plan: ServicePlan, undo: Undo): void {
     const { backends } = this.tables
-    const renewed = plan.backends.filter(
-      ({ id, down }) => !backends.has(id) || (down && !this.#down.has(id)),
-    )
-    let incarnation = this.#reserveIncarnations(renewed.length)
+    const begins = ({ id, down, via }: BackendPlan) =>
+      !backends.has(id) || (down && !this.#down.has(id)) || this.#changesEnds(id, via)
+    const renewed = new Set(plan.backends.filter(begins).map(({ id }) => id))
+    let incarnation = this.#reserveIncarnations(renewed.size)
     for (const backend of plan.backends) {
       this.#writeVia(backend, undo)
       const before = backends.get(backend.id)
       const wasDown = this.#down.has(backend.id)
-      const renew = before === undefined || (backend.down && !wasDown)
+      const renew = renewed.has(backend.id)
       backends.put(backend.id, {
         addr: backend.words,
         service: plan.id,
-        incarnation: renew ? ++incarnation : before.incarnation,
+        incarnation: renew || before === undefined ? ++incarnation : before.incarnation,
         flags: backend.flags,
         weight: backend.weight,
       })
@@ -282,9 +284,19 @@ export class Installer {
     }
   }
 
-  #writeVia({ id, via }: BackendPlan, undo: Undo): void {
+  /** Whether flows of the backend would be translated otherwise than they began: they end. */
+  #changesEnds(id: number, { kind }: ViaPlan): boolean {
+    const { here, snat } = this.constants.via
+    const before = this.tables.vias.get(id)?.kind ?? here
+    return before !== kind && (before === snat || kind === snat)
+  }
+
+  #writeVia({ id, via: wanted }: BackendPlan, undo: Undo): void {
     const { vias } = this.tables
     const before = vias.get(id)
+    // Which address is the right one is known a moment after the state; what was right may do.
+    const unknown = wanted.kind === this.constants.via.snat && !wanted.words.some(Boolean)
+    const via = unknown && before?.kind === wanted.kind ? { ...wanted, words: before.addr } : wanted
     if (before === undefined && via.kind === this.constants.via.here) return
     if (via.kind !== this.constants.via.here) vias.put(id, { addr: via.words, kind: via.kind })
     else if (before !== undefined) vias.delete(id)

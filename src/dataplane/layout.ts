@@ -108,6 +108,7 @@ export function readConstants(types: TypeTable): Constants {
       entry: via('VIA_ENTRY'),
       'dsr-mac': via('VIA_DSR_MAC'),
       'dsr-tunnel': via('VIA_DSR_TUNNEL'),
+      snat: via('VIA_SNAT'),
     },
     name: { network: kind('NAME_NETWORK'), service: kind('NAME_SERVICE') },
     paths: ordered(types, 'hook_path', 'PATH_'),

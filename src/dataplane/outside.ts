@@ -2,7 +2,7 @@
  * What of a service is reached from outside, by the edge interfaces of the node: rows of network 0.
  * Pure.
  */
-import { family, toWords } from '../model/address.js'
+import { family, isAddress, toWords } from '../model/address.js'
 import type { Backend, Network, Port, Service } from '../model/types.js'
 import { addressRow, IPPROTO, type PortPlan, type VipPlan, type Words } from './rows.js'
 
@@ -14,11 +14,19 @@ export interface Outside {
   readonly addresses: readonly string[]
   /** Agents of other nodes, whose tunnelled packets are taken. */
   readonly peers: readonly string[]
+  /**
+   * Backends of services with `return: snat` → this node's address towards them; `HERE`: they need
+   * none. Absent, or without one: not known yet, or there is no route.
+   */
+  readonly sources?: ReadonlyMap<string, string>
 }
+
+/** Of a backend that is on this node. */
+export const HERE = 'here'
 
 /** How packets from outside get to a backend. */
 export interface ViaPlan {
-  /** Where the tunnel ends. */
+  /** Where the tunnel ends; with snat this node's own, or zeros. */
   readonly words: number[]
   readonly kind: number
 }
@@ -51,7 +59,19 @@ export function outsideVips({ service, network, id, outside }: Scope, { vip }: W
     flags: vip.node,
     service: 0,
   }))
-  return [...vips, ...nodes]
+  // What is not of a flow that XDP knows, as errors and fragments are, gets to tc by this row.
+  const sources = [...new Set(sourcesOf(service, outside))].filter(isAddress).map((address) => ({
+    ...addressRow(OUTSIDE_NETWORK, address),
+    flags: vip.node,
+    service: 0,
+  }))
+  return [...vips, ...nodes, ...sources]
+}
+
+/** This node's address towards each backend, with `return: snat`; empty text: not known. */
+export function sourcesOf(service: Service, outside: Outside | undefined): string[] {
+  if (service.return !== 'snat' || outside === undefined) return []
+  return service.backends.map(({ address }) => outside.sources?.get(address) ?? '')
 }
 
 export function outsidePorts({ service, network, id, outside }: Scope): PortPlan[] {
@@ -81,6 +101,14 @@ export function viaOf(
 ): ViaPlan {
   const here = outside === undefined || (via !== undefined && outside.addresses.includes(via))
   if (here) return NO_VIA
+  if (path === 'snat') {
+    const source = outside.sources?.get(address)
+    if (source === HERE) return NO_VIA
+    return {
+      words: source === undefined ? NO_VIA.words : [...toWords(source)],
+      kind: kinds.snat,
+    }
+  }
   if (path === 'entry')
     return via === undefined ? NO_VIA : { words: [...toWords(via)], kind: kinds.entry }
   return { words: [...toWords(address)], kind: kinds[path] }

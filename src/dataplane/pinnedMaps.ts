@@ -318,5 +318,8 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['flows6', limits.flows],
     ['embryonic4', embryonicRows(limits)],
     ['embryonic6', embryonicRows(limits)],
+    ['snats', limits.flows],
+    ['embryonic_snats', embryonicRows(limits)],
+    ['snat_clients', 2 * limits.flows],
   ])
 }

@@ -31,7 +31,18 @@ export interface ProgramSettings {
   readonly hook: 'tcx' | 'clsact'
   /** Absent: drawn for each load. */
   readonly randomSeed?: bigint
+  /** Source ports for `return: snat`. */
+  readonly snatPorts: PortRange
 }
+
+/** Ports from the first to the last. */
+export interface PortRange {
+  readonly first: number
+  readonly last: number
+}
+
+/** Below the range that Linux gives to sockets, and above most that servers have. */
+export const DEFAULT_SNAT_PORTS: PortRange = { first: 16_384, last: 32_767 }
 
 /** The bridge that joins a network's containers. */
 export interface BridgePort {
@@ -76,7 +87,7 @@ export function loadEdge(
   xdpAhead: boolean,
   addresses: readonly string[],
 ): BpfObject {
-  const knobs = { ...atEdge(maps, addresses), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
+  const knobs = { ...atEdge(settings, maps, addresses), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
   return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings, maps), ...knobs }, true)
 }
 
@@ -88,17 +99,23 @@ export function loadXdp(
 ): BpfObject {
   return load(`${settings.objectDir}/xdp.bpf.o`, maps, {
     ...common(settings, maps),
-    ...atEdge(maps, addresses),
+    ...atEdge(settings, maps, addresses),
   })
 }
 
-function atEdge({ constants }: PinnedMaps, addresses: readonly string[]) {
+function atEdge(
+  { snatPorts: { first: from, last } }: ProgramSettings,
+  { constants }: PinnedMaps,
+  addresses: readonly string[],
+) {
   const first = (of: 4 | 6) => addresses.find((address) => family(address) === of)
   return {
     network_id: OUTSIDE_NETWORK,
     packet_path: constants.paths.indexOf('xdp'),
     edge_addr4: [...toWords(first(4) ?? '0.0.0.0')][3] ?? 0,
     edge_addr6: [...toWords(first(6) ?? '::')],
+    snat_first_port: from,
+    snat_last_port: last,
   }
 }
 

@@ -33,6 +33,9 @@ const COUNTED = [
   'embryonic4',
   'embryonic6',
   'overflows',
+  'snats',
+  'embryonic_snats',
+  'snat_clients',
   'udp_to',
   'udp_from',
 ] as const

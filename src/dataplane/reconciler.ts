@@ -30,6 +30,11 @@ export interface ReconcilerOptions {
   readonly onProblems: (problems: readonly Problem[]) => void
   /** Backends have left, or are down, and the kernel knows. */
   readonly onEndings?: () => void
+  /**
+   * Nothing is written before setOutside(): rows that an earlier agent left for the edge would go,
+   * and come back a moment later.
+   */
+  readonly awaitsOutside?: boolean
   readonly log: Log
 }
 
@@ -129,6 +134,7 @@ export class Reconciler {
 
   #wake(): void {
     if (this.#closed) return
+    if (this.#options.awaitsOutside === true && this.#installer.outside === undefined) return
     this.#dirty = true
     if (this.#active) return
     this.#active = true

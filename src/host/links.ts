@@ -110,6 +110,7 @@ export class LinkWatcher {
   readonly #namespace: string | undefined
   readonly #onView: (view: LinkView | undefined) => void
   readonly #log: Log
+  readonly #also: readonly string[]
   readonly #poll: NodeJS.Timeout
   /** null: not looked yet, so that a namespace that is not there is told too. */
   #inode: number | undefined | null = null
@@ -128,7 +129,10 @@ export class LinkWatcher {
     namespace: string | undefined,
     onView: (view: LinkView | undefined) => void,
     log: Log,
+    /** Objects of `ip monitor` that are a reason to look as well: `address`, `route`. */
+    also: readonly string[] = [],
   ) {
+    this.#also = also
     this.#namespace = namespace
     this.#onView = onView
     this.#log = log
@@ -205,7 +209,8 @@ export class LinkWatcher {
   }
 
   #startMonitor(): void {
-    const [file, args] = inNamespace(this.#namespace, 'ip', ['-o', 'monitor', 'link'])
+    const objects = ['link', ...this.#also]
+    const [file, args] = inNamespace(this.#namespace, 'ip', ['-o', 'monitor', ...objects])
     // An agent that is killed cannot end it, and it would keep the namespace alive for ever.
     const dying = ['--pdeathsig', 'KILL', '--', file, ...args]
     const monitor = spawn('setpriv', dying, { stdio: ['ignore', 'pipe', 'ignore'] })

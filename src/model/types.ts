@@ -37,8 +37,11 @@ export interface SourceRanges {
   readonly deny: readonly string[]
 }
 
-/** By the node of entry; or straight to the client, the packet led to the MAC or in a tunnel. */
-export type ReturnPath = 'entry' | 'dsr-mac' | 'dsr-tunnel'
+/**
+ * By the node of entry, between agents or (`snat`) because the backend sees that node as its client;
+ * or straight to the client, the packet led to the MAC or in a tunnel.
+ */
+export type ReturnPath = 'entry' | 'dsr-mac' | 'dsr-tunnel' | 'snat'
 
 /** The hook family that handled a connection. */
 export type Path = 'tc' | 'sock' | 'xdp'

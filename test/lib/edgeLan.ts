@@ -62,10 +62,10 @@ export class EdgeLan {
   }
 
   /** The agent of the entry node, on a service `web` with what `service` adds. */
-  async startEntry(mode: string, service: object): Promise<void> {
+  async startEntry(mode: string, service: object, edge: object = {}): Promise<void> {
     const { entry } = this.agents
     entry.write({
-      agent: { edge: { interfaces: ['eth0'], mode, peers: [LAN.node4, LAN.node6] } },
+      agent: { edge: { interfaces: ['eth0'], mode, peers: [LAN.node4, LAN.node6], ...edge } },
       networks: [{ name: 'net1', subnets: ['10.1.0.0/24', 'fd00:1::/64'], edge: true }],
       services: [
         {
@@ -107,6 +107,18 @@ export class EdgeLan {
       ...['address', 'change', `${LAN.host6}/64`, 'dev', 'eth0', 'preferred_lft', '0'],
     )
     await serve(this.host, 'peer.js', 'direct')
+  }
+
+  /** A backend that knows nothing of VIPs, tunnels or agents; it echoes datagrams to port 7 too. */
+  async answerPlainly(): Promise<void> {
+    await serve(this.host, 'peer.js', 'plain')
+    await serveEcho(this.host)
+  }
+
+  /** Makes the entry node know the way to the backend behind the other node, which has no agent. */
+  async routeBeyond(): Promise<void> {
+    await this.entry.ip('route', 'add', '10.1.0.0/24', 'via', LAN.node4)
+    await this.entry.ip('route', 'add', 'fd00:1::/64', 'via', LAN.node6)
   }
 
   curl(url: string, ...args: string[]): Promise<RunResult> {
@@ -158,4 +170,19 @@ async function backend(lab: NetLab, node: Namespace, program: string): Promise<v
 async function serve(space: Namespace, program: string, id: string): Promise<void> {
   const server = space.spawn(process.execPath, [join(import.meta.dirname, program), id])
   await server.printed(/ready/)
+}
+
+const ECHO = `
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.bind(('::', 7))
+print('ready', flush=True)
+while True:
+    data, peer = s.recvfrom(65535)
+    s.sendto(data, peer)
+`
+
+async function serveEcho(space: Namespace): Promise<void> {
+  await space.spawn('python3', ['-c', ECHO]).printed(/ready/)
 }

@@ -167,3 +167,18 @@ t.test("the reference's examples have no mistake", (t) => {
   }
   t.end()
 })
+
+t.test('source ports for snat are a range, not of privileged ports, and no small one', (t) => {
+  const edge = (ports: string) =>
+    configOf(t, `{edge: {interfaces: [eth0], snatPorts: ${ports}}}`).edge
+  t.same(edge('20000-30000')?.snatPorts, { first: 20_000, last: 30_000 })
+  t.same(edge('1024-1039')?.snatPorts, { first: 1024, last: 1039 })
+  t.equal(configOf(t, '{edge: {interfaces: [eth0]}}').edge?.snatPorts, undefined)
+  for (const bad of ['20000', '1023-2000', '30000-20000', '2000-2014', '60000-65536', '0x400-2000'])
+    t.throws(
+      () => edge(bad),
+      { code: 'CONFIG', message: /snatPorts.*first-last, 16 ports or more/ },
+      bad,
+    )
+  t.end()
+})

@@ -108,6 +108,32 @@ export function listenAddress(defaultPort: number | undefined, description: stri
   return checkedText('address:port or [address]:port', accepts, description)
 }
 
+/** Ports from the first to the last. */
+export interface PortRange {
+  readonly first: number
+  readonly last: number
+}
+
+const LEAST_PORTS = 16
+const FIRST_UNPRIVILEGED = 1024
+
+/** Of `first-last`: undefined for other text, privileged ports, or fewer than 16. */
+export function parsePortRange(text: string): PortRange | undefined {
+  const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? []
+  const [first, last] = [Number(from), Number(to)]
+  if (!(first >= FIRST_UNPRIVILEGED && last <= 65_535 && last - first + 1 >= LEAST_PORTS))
+    return undefined
+  return { first, last }
+}
+
+export function portRange(description: string) {
+  return checkedText(
+    `first-last, ${LEAST_PORTS} ports or more from ${FIRST_UNPRIVILEGED} to 65535`,
+    (value) => parsePortRange(value) !== undefined,
+    description,
+  )
+}
+
 export function absolutePath(description: string) {
   return checkedText(
     'an absolute path',

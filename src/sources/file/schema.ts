@@ -19,6 +19,7 @@ import {
   list,
   listenAddress,
   oneOrMore,
+  portRange,
 } from './fields.js'
 
 const MAX_NETWORKS = 4096
@@ -292,7 +293,7 @@ export const serviceSchema = fields(
       "Ports of the node's addresses that lead to the backends",
     ).optional(),
     return: choice(
-      ['entry', 'dsr-mac', 'dsr-tunnel'],
+      ['entry', 'dsr-mac', 'dsr-tunnel', 'snat'],
       'How replies from other nodes get back to clients outside; default entry',
     ).optional(),
     algorithm: choice(ALGORITHMS, 'How connections are spread; default rr').optional(),
@@ -384,6 +385,9 @@ export const agentSchema = fields(
           address('Address of another node'),
           1024,
           'Agents of other nodes whose tunnelled packets are taken; default none',
+        ).optional(),
+        snatPorts: portRange(
+          'Source ports for return: snat, which nothing else on the node may use; default 16384-32767',
         ).optional(),
       },
       'Traffic from outside; absent: there is none',

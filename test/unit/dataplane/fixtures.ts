@@ -5,7 +5,7 @@ export const WORDS = {
   algorithm: { rr: 0, wrr: 1, random: 2, lc: 3, wlc: 4, sh: 5, maglev: 6 },
   vip: { balanced: 1, anyPort: 2, backend: 4, node: 8 },
   onLink: 1,
-  via: { here: 0, entry: 1, 'dsr-mac': 2, 'dsr-tunnel': 3 },
+  via: { here: 0, entry: 1, 'dsr-mac': 2, 'dsr-tunnel': 3, snat: 4 },
   closed: 2,
   service: { sources: 1, listedOnly: 2 },
   source: { allow: 1, deny: 2 },

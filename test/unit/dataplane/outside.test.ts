@@ -1,7 +1,7 @@
 /** Rows of network 0: what is reached from outside, and how a backend is. */
 import t from 'tap'
 import { servicePlan } from '../../../src/dataplane/rows.js'
-import type { Outside } from '../../../src/dataplane/outside.js'
+import { HERE, type Outside } from '../../../src/dataplane/outside.js'
 import type { Network, Service } from '../../../src/model/types.js'
 import { backend, network, service, WORDS } from './fixtures.js'
 
@@ -71,5 +71,28 @@ t.test("a backend's node, or the way back of its service, says how it is reached
   t.same(kinds({ return: 'dsr-mac' }), [[2, 0x0a000005]])
   t.same(kinds({ return: 'dsr-tunnel' }), [[3, 0x0a000005]])
   t.same(kinds({ return: 'dsr-tunnel' }, '192.0.2.1'), [[0, 0]])
+  t.end()
+})
+
+t.test("with snat a backend sees this node's address towards it", (t) => {
+  const web = service('n/a', { return: 'snat', backends: [backend('10.0.0.5')] })
+  const planned = (sources?: [string, string][]) => {
+    const outside = { ...OUTSIDE, ...(sources && { sources: new Map(sources) }) }
+    const { backends, vips } = plan(web, network('n'), outside)
+    return {
+      via: backends.map(({ via: { kind, words } }) => [kind, words[3]]),
+      rows: vips
+        .filter(({ key }) => key['network'] === 0)
+        .map(({ key, flags }) => [key['addr'], flags]),
+    }
+  }
+  const unknown = { via: [[4, 0]], rows: [] }
+  t.same(planned(), unknown, 'before the first look')
+  t.same(planned([]), unknown, 'without a route')
+  t.same(planned([['10.0.0.5', '192.0.2.7']]), {
+    via: [[4, 0xc0000207]],
+    rows: [[0xc0000207, 8]],
+  })
+  t.same(planned([['10.0.0.5', HERE]]), { via: [[0, 0]], rows: [] }, 'a backend of this node')
   t.end()
 })

@@ -53,3 +53,12 @@ t.test('with DSR no port is changed and none is published', (t) => {
   t.equal(services[1]?.items[0]?.return, 'dsr-tunnel')
   t.end()
 })
+
+t.test('with snat ports may change and be published', (t) => {
+  const { services } = parse(
+    '{name: s, network: n, return: snat, ports: ["80:81"], publish: [1], backends: [10.0.0.6]}',
+  )
+  t.same(services[0]?.mistakes, [])
+  t.equal(services[0]?.items[0]?.return, 'snat')
+  t.end()
+})

@@ -1,0 +1,182 @@
+/** From outside through one node to a backend beyond it that knows nothing of us: `return: snat`. */
+import { createHash } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { bulk } from '../lib/peer.js'
+
+t.setTimeout(400_000)
+
+const MEGABYTES = 20
+const FLOWS = 3000
+const PORTS = { first: 20_000, last: 30_000 }
+const HOSTS = [
+  { url: `http://${LAN.vip4}`, host: LAN.vip4, client: LAN.client4, entry: LAN.entry4 },
+  { url: `http://[${LAN.vip6}]`, host: LAN.vip6, client: LAN.client6, entry: LAN.entry6 },
+] as const
+const SERVICE = { return: 'snat', ports: [80, '53/udp', '7/udp', '9/udp'] }
+const PLAIN = { ...SERVICE, backends: [{ address: [LAN.host4, LAN.host6] }] }
+
+/** Connections that are all open before the first asks who it is. */
+const MANY_TCP = `
+import resource, socket, sys
+host, count = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+all = []
+for _ in range(count):
+    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    s.settimeout(30)
+    s.connect((host, 80))
+    all.append(s)
+for s in all:
+    s.sendall(b'GET /client HTTP/1.0\\r\\n\\r\\n')
+for s in all:
+    text = b''
+    while True:
+        part = s.recv(4096)
+        if not part:
+            break
+        text += part
+    print(text.decode().strip().split('\\n')[-1])
+`
+
+/** Sockets that are all open at once; each has to hear its own words. */
+const MANY_UDP = `
+import resource, socket, sys
+host, count = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+all = []
+for at in range(count):
+    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10)
+    s.connect((host, 7))
+    s.send(b'hello %d' % at)
+    if s.recv(100) != b'hello %d' % at:
+        raise Exception('somebody else was answered')
+    all.append(s)
+for at, s in enumerate(all):
+    s.send(b'again %d' % at)
+    if s.recv(100) != b'again %d' % at:
+        raise Exception('somebody else was answered')
+print('own words', count)
+`
+
+const UDP_SIZES = `
+import socket, sys
+host = sys.argv[1]
+s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.connect((host, 7))
+for size in (0, 1, 1000, 1472, 1452, 4000, 9000, 30000):
+    data = bytes(i * 7 % 256 for i in range(size))
+    for _ in range(3):
+        s.send(data)
+        if s.recv(65535) != data:
+            raise Exception('%d bytes came back otherwise' % size)
+print('intact')
+`
+
+const REFUSED = `
+import socket, sys
+host = sys.argv[1]
+s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.connect((host, 9))
+s.send(b'anybody?')
+try:
+    s.recv(100)
+    print('answered')
+except ConnectionRefusedError:
+    print('refused')
+`
+
+function digest(total: number): string {
+  const hash = createHash('sha256')
+  for (const chunk of bulk(total)) hash.update(chunk)
+  return hash.digest('hex')
+}
+
+async function python(lan: EdgeLan, script: string, ...args: string[]) {
+  return lan.client.run('python3', ['-c', script, ...args], { mayFail: true, timeoutMs: 120_000 })
+}
+
+function checkTransfers(t: Test, lan: EdgeLan, { url, host }: (typeof HOSTS)[number]): void {
+  t.test(`${host}: ${MEGABYTES} MB arrive intact, both ways`, async (t) => {
+    const total = MEGABYTES * 1_000_000
+    const get = await lan.client.run(
+      'bash',
+      ['-c', 'curl -sS --max-time 60 "$0" | sha256sum', `${url}/bulk?${total}`],
+      { timeoutMs: 90_000 },
+    )
+    t.equal(get.stdout.split(' ')[0], digest(total), get.stderr)
+    const post = await lan.client.run(
+      'bash',
+      [
+        '-c',
+        'curl -sS --max-time 60 "$0" | curl -sS --max-time 60 --data-binary @- "$1"',
+        ...[`${url}/bulk?${total}`, url],
+      ],
+      { timeoutMs: 90_000 },
+    )
+    t.equal(post.stdout.trim(), digest(total), post.stderr)
+  })
+}
+
+for (const mode of ['native', 'generic', 'tc'] as const) {
+  t.test(`mode ${mode}: a host on the wire`, async (t) => {
+    const lan = await EdgeLan.build(t)
+    await lan.answerPlainly()
+    await lan.startEntry(mode, PLAIN, { snatPorts: `${PORTS.first}-${PORTS.last}` })
+    for (const at of HOSTS) {
+      const { url, host, entry } = at
+      t.test(
+        `${host}: the backend sees the node, each connection by a port of its own`,
+        async (t) => {
+          const answer = await lan.curl(url)
+          t.equal(answer.stdout.trim(), 'plain', answer.stderr)
+          const { stdout, stderr } = await python(lan, MANY_TCP, host, String(FLOWS))
+          const seen = stdout.trim().split('\n')
+          t.equal(seen.length, FLOWS, stderr)
+          t.equal(new Set(seen).size, FLOWS, 'no two alike')
+          t.same([...new Set(seen.map((line) => line.split(' ')[0]))], [entry])
+          const ports = seen.map((line) => Number(line.split(' ')[1]))
+          t.ok(
+            ports.every((port) => port >= PORTS.first && port <= PORTS.last),
+            'of the range',
+          )
+        },
+      )
+      t.test(`${host}: as many UDP sockets`, async (t) => {
+        const { stdout, stderr } = await python(lan, MANY_UDP, host, String(FLOWS))
+        t.equal(stdout.trim(), `own words ${FLOWS}`, stderr)
+      })
+      t.test(`${host}: datagrams of all sizes, in fragments too`, async (t) => {
+        const { stdout, stderr } = await python(lan, UDP_SIZES, host)
+        t.equal(stdout.trim(), 'intact', stderr)
+      })
+      t.test(`${host}: a closed port says so`, async (t) => {
+        t.equal((await python(lan, REFUSED, host)).stdout.trim(), 'refused')
+      })
+      checkTransfers(t, lan, at)
+    }
+    t.test('counted by path, and nothing dropped', async (t) => {
+      const shown = JSON.parse(await lan.agents.entry.command('show', 'web', '--json')) as {
+        return: string
+        counters: { path: string; connections: number; packetsIn: number; packetsOut: number }[]
+      }
+      t.equal(shown.return, 'snat')
+      t.same(
+        shown.counters.map((row) => row.path),
+        ['xdp'],
+      )
+      t.ok((shown.counters[0]?.connections ?? 0) >= 4 * FLOWS)
+      t.ok((shown.counters[0]?.packetsOut ?? 0) > 8 * FLOWS)
+      const { drops } = JSON.parse(await lan.agents.entry.command('drops', '--json')) as {
+        drops: { reason: string; count: number }[]
+      }
+      t.same(
+        drops.filter(({ count }) => count > 0),
+        [],
+      )
+    })
+  })
+}
