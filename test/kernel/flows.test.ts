@@ -2,33 +2,12 @@
  * The flow tables as a whole: embryonic rows apart, active connections counted, the sweep that puts
  * the count right, timers of single services.
  */
-import { BpfObject } from 'libbpf-ts'
 import t from 'tap'
-import { runSweep, type SweepResult } from '../../src/dataplane/sweepThread.js'
 import { type Datapath, kernelTest, TC } from '../lib/kernel.js'
 import { tcp, tupleOf, udp } from '../lib/packet.js'
+import { sweep } from '../lib/sweep.js'
 
 const HZ = 250
-const SWEEP = new URL('../../bpf/sweep.bpf.o', import.meta.url).pathname
-
-/** Sweeps the tables of a datapath, as the agent's thread does with pinned ones. */
-function sweep(dp: Datapath): SweepResult {
-  const object = BpfObject.open(SWEEP)
-  try {
-    for (const [name, map] of dp.maps()) {
-      if (!object.maps.has(name)) continue
-      if (object.map(name).maxEntries !== map.maxEntries) object.resize(name, map.maxEntries)
-      object.reuse(name, map)
-    }
-    const rows = dp.map('actives').maxEntries
-    object.resize('recounts', rows)
-    object.setRodata({ backend_rows: rows })
-    object.load()
-    return runSweep(object)
-  } finally {
-    object.close()
-  }
-}
 
 const FAMILIES = [
   { name: 'IPv4', of: 4, vip: '10.9.0.1', backends: ['10.1.0.3', '10.1.0.4'] },

@@ -13,6 +13,8 @@ export const STEP = { DECIDE: 1, ROUTE: 2, REPLY: 3, TOO_BIG: 0x10000 } as const
 const NOTE_MAGIC = 0x666c6561
 const NOTE_BYTES = 8
 const MD_BYTES = 24
+/** Offset of ingress_ifindex in struct xdp_md. */
+const INGRESS_IFINDEX = 12
 
 /** The knobs of a datapath at the edge: network 0, counted as XDP. */
 export const OUTSIDE = { rodata: { network_id: 0, packet_path: 2 } }
@@ -48,10 +50,11 @@ export class Wire {
     this.#object.close()
   }
 
-  /** What the NIC receives. */
-  receive(packet: Uint8Array): WireResult {
+  /** What the NIC receives. @param ifindex of a NIC with an XDP program; 0: of none in particular */
+  receive(packet: Uint8Array, ifindex = 0): WireResult {
     const ctx = Buffer.alloc(MD_BYTES)
     ctx.writeUInt32LE(packet.length, 4)
+    ctx.writeUInt32LE(ifindex, INGRESS_IFINDEX)
     const result = this.#object.program('from_wire').testRun({
       data: packet,
       dataOutSize: packet.length + 256,

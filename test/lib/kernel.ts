@@ -106,6 +106,9 @@ const SIZES = {
   embryonic4: 4096,
   embryonic6: 4096,
   overflows: 4096,
+  snats: 4096,
+  embryonic_snats: 4096,
+  snat_clients: 8192,
   vips4: 256,
   vips6: 256,
   ports4: 256,
@@ -174,6 +177,7 @@ export class Datapath {
         'service_flag',
         'source_rule',
         'backend_flag',
+        'via_kind',
       ].map((name) => types.enum(name)),
     ) as Record<string, number>
   }
@@ -216,8 +220,13 @@ export class Datapath {
     return this.run('to_container', packet, options.gsoSegments)
   }
 
-  private run(program: string, packet: Uint8Array, gsoSegments?: number): Result {
-    const ctx = gsoSegments === undefined ? undefined : contextOf(gsoSegments)
+  /** What the stack gets from a NIC. */
+  fromEdge(packet: Uint8Array, ifindex: number): Result {
+    return this.run('from_edge', packet, 0, ifindex)
+  }
+
+  private run(program: string, packet: Uint8Array, gsoSegments?: number, ifindex = 0): Result {
+    const ctx = gsoSegments === undefined ? undefined : contextOf(gsoSegments, ifindex)
     const result = this.#object.program(program).testRun({
       data: packet,
       dataOutSize: packet.length + 512,
@@ -334,8 +343,8 @@ export class Datapath {
     return values.reduce<number>((sum, value) => sum + Number(value), 0)
   }
 
-  drops(reason: string): number {
-    return this.#total('drops', `DROP_${reason}`, 'PATH_TC')
+  drops(reason: string, path = 'PATH_TC'): number {
+    return this.#total('drops', `DROP_${reason}`, path)
   }
 
   events(event: string): number {
@@ -343,18 +352,18 @@ export class Datapath {
   }
 
   /** Every drop and event that is not 0, by name: to show that nothing else was counted. */
-  counted(): Record<string, number> {
+  counted(path = 'PATH_TC'): Record<string, number> {
     const all = Object.keys(this.constants)
       .filter((name) => /^(DROP|EVENT)_/.test(name) && !/_(COUNT|NONE)$/.test(name))
       .map((name): [string, number] => [
         name,
-        this.#total(name.startsWith('DROP') ? 'drops' : 'events', name, 'PATH_TC'),
+        this.#total(name.startsWith('DROP') ? 'drops' : 'events', name, path),
       ])
     return Object.fromEntries(all.filter(([, count]) => count > 0))
   }
 
-  traffic(backend: number): Traffic {
-    const index = backend * this.constant('PATH_COUNT') + this.constant('PATH_TC')
+  traffic(backend: number, path = 'PATH_TC'): Traffic {
+    const index = backend * this.constant('PATH_COUNT') + this.constant(path)
     const rows = (this.map('counters').getPerCpu(index) ?? []) as Row[]
     const sum = (field: string) => rows.reduce((total, row) => total + Number(row[field]), 0)
     return {
@@ -429,9 +438,10 @@ function vipKey(address: string, network: number): { network: number; addr: Valu
   return { network, addr: isV6(address) ? all : (all[3] ?? 0) }
 }
 
-/** `struct __sk_buff` of include/uapi/linux/bpf.h: a packet of that many segments. */
-function contextOf(gsoSegments: number): Uint8Array {
+/** `struct __sk_buff` of include/uapi/linux/bpf.h: a packet of that many segments, from a NIC. */
+function contextOf(gsoSegments: number, ifindex: number): Uint8Array {
   const ctx = Buffer.alloc(192)
+  ctx.writeUInt32LE(ifindex, 40)
   ctx.writeUInt32LE(gsoSegments, 164)
   return ctx
 }
