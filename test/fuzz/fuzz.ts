@@ -1,26 +1,32 @@
 /**
- * usage: fuzz.js [--count N] [--seed N] [--routed]
- *        fuzz.js --program from_container|to_container --replay HEX
- * Exits with 1 at the first packet that something is wrong with, and prints it.
+ * usage: fuzz.js [--count N] [--seed N] [--routed] [--edge]
+ *        fuzz.js [--edge] --program NAME --replay HEX
+ * Exits with 1 at the first packet that something is wrong with, and prints it. `--edge`: the
+ * programs of a NIC, in a namespace made for it, instead of those of containers.
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
+import { edgeWire, holdXdp } from '../lib/edgeWire.js'
+import { NetLab } from '../lib/netns.js'
+import { openEdgeWorld } from './edgeWorld.js'
 import { describeFailure, Fuzzer, openWorld } from './fuzzer.js'
-import type { Direction } from './packets.js'
 
+const INSIDE = 'FAIRLEAD_FUZZ_INSIDE'
 const { values } = parseArgs({
   options: {
     count: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: `${randomInt(2 ** 31)}` },
     routed: { type: 'boolean', default: false },
-    program: { type: 'string', default: 'from_container' },
+    edge: { type: 'boolean', default: false },
+    program: { type: 'string' },
     replay: { type: 'string' },
   },
 })
 
-function replay(fuzzer: Fuzzer, program: Direction, packet: Buffer): number {
-  const seen = fuzzer.observe(program, packet)
-  const faults = fuzzer.judge(seen)
+function replay(fuzzer: Fuzzer, program: string, packet: Buffer): number {
+  const target = fuzzer.target(program)
+  const seen = fuzzer.observe(target, packet)
+  const faults = fuzzer.judge(target, seen)
   console.log(faults.length ? `wrong: ${faults.join('; ')}` : 'nothing is wrong')
   console.log(`verdict ${seen.verdict}, events ${seen.events.join(' ') || 'none'}`)
   console.log(`in:  ${seen.before.toString('hex')}\nout: ${seen.after.toString('hex')}`)
@@ -39,14 +45,46 @@ function fuzz(fuzzer: Fuzzer, seed: number, count: number): number {
   return failure ? 1 : 0
 }
 
-const dp = openWorld(!values.routed)
-try {
-  const fuzzer = new Fuzzer(dp)
-  const program = values.program === 'to_container' ? 'to_container' : 'from_container'
-  process.exitCode =
-    values.replay === undefined
-      ? fuzz(fuzzer, Number(values.seed), Number(values.count))
-      : replay(fuzzer, program, Buffer.from(values.replay, 'hex'))
-} finally {
-  dp.close()
+function work(fuzzer: Fuzzer, program: string): number {
+  return values.replay === undefined
+    ? fuzz(fuzzer, Number(values.seed), Number(values.count))
+    : replay(fuzzer, values.program ?? program, Buffer.from(values.replay, 'hex'))
 }
+
+function atContainers(): number {
+  const dp = openWorld(!values.routed)
+  try {
+    return work(new Fuzzer(dp), 'from_container')
+  } finally {
+    dp.close()
+  }
+}
+
+async function atEdge(): Promise<number> {
+  const release = await holdXdp('eth0')
+  const world = openEdgeWorld('eth0')
+  try {
+    return work(new Fuzzer(world.dp, world.targets, 'PATH_XDP'), 'from_wire')
+  } finally {
+    world.close()
+    release()
+  }
+}
+
+async function startInside(): Promise<number> {
+  const lab = new NetLab()
+  try {
+    const { node } = await edgeWire(lab)
+    const env = { ...process.env, [INSIDE]: '1' }
+    const child = node.spawn(process.execPath, process.argv.slice(1), env)
+    const code = await child.exited
+    console.log(child.stdout.trim())
+    console.error(child.stderr.trim())
+    return code
+  } finally {
+    await lab.close()
+  }
+}
+
+if (!values.edge) process.exitCode = atContainers()
+else process.exitCode = process.env[INSIDE] === undefined ? await startInside() : await atEdge()

@@ -1,16 +1,31 @@
-/** Runs packets through the tc programs and judges what becomes of each. */
+/** Runs packets through programs and judges what becomes of each. */
 import type { BpfMap } from 'libbpf-ts'
 import { Datapath, TC } from '../lib/kernel.js'
 import { faultsOf, type Observation, type Verdicts } from './judge.js'
 import { type Direction, nextPacket, WORLD } from './packets.js'
 import { Random } from './random.js'
 
-const TC_VERDICTS: Verdicts = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
+export const TC_VERDICTS: Verdicts = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
+
+/** A program, and the packets that it is given. */
+export interface Target {
+  readonly name: string
+  readonly verdicts: Verdicts
+  next(random: Random): Buffer
+  /** @returns `faults` that only this program can have */
+  run(packet: Buffer): {
+    readonly verdict: number
+    readonly packet: Buffer
+    readonly faults?: readonly string[]
+  }
+  /** Its packets may be given another hop. */
+  readonly routes?: boolean
+}
 
 export interface Failure {
   readonly seed: number
   readonly index: number
-  readonly program: Direction
+  readonly program: string
   readonly faults: readonly string[]
   readonly seen: Observation
 }
@@ -80,75 +95,112 @@ export function openWorld(bridged: boolean): Datapath {
   return dp
 }
 
+/** The programs of a container's veth. */
+export function containerTargets(dp: Datapath): Target[] {
+  const target = (name: Direction, run: Target['run']): Target => ({
+    name,
+    verdicts: TC_VERDICTS,
+    next: (random) => nextPacket(random, name),
+    run,
+  })
+  return [
+    target('from_container', (packet) => dp.fromContainer(packet)),
+    target('to_container', (packet) => dp.toContainer(packet)),
+  ]
+}
+
 export class Fuzzer {
   readonly #dp: Datapath
+  readonly #targets: readonly Target[]
+  readonly #path: string
   readonly #drops: Totals
   readonly #events: Totals
-  readonly #eventNames: string[]
+  readonly #eventNames: readonly string[]
+  readonly #reasonNames: readonly string[]
   readonly #verdicts: Record<string, number> = {}
   #packets = 0
   #translated = 0
 
-  constructor(dp: Datapath) {
+  /** @param path whose counters the programs write */
+  constructor(dp: Datapath, targets: readonly Target[] = containerTargets(dp), path = 'PATH_TC') {
     this.#dp = dp
+    this.#targets = targets
+    this.#path = path
     const paths = dp.constant('PATH_COUNT')
     this.#drops = new Totals(dp.map('drops'), paths)
     this.#events = new Totals(dp.map('events'), paths)
-    const names = Object.entries(dp.constants).filter(([name]) => name.startsWith('EVENT_'))
-    this.#eventNames = []
-    for (const [name, value] of names) this.#eventNames[value] = name.slice('EVENT_'.length)
+    this.#eventNames = namesOf(dp, 'EVENT_')
+    this.#reasonNames = namesOf(dp, 'DROP_')
+  }
+
+  /** @throws RangeError */
+  target(name: string): Target {
+    const found = this.#targets.find((target) => target.name === name)
+    if (!found) throw new RangeError(`no program ${name}`)
+    return found
   }
 
   /** One packet. */
-  observe(program: Direction, before: Buffer): Observation {
-    const { verdict, packet } =
-      program === 'from_container' ? this.#dp.fromContainer(before) : this.#dp.toContainer(before)
+  observe(target: Target, before: Buffer): Observation {
+    const { verdict, packet, faults = [] } = target.run(before)
     this.#packets++
-    this.#verdicts[verdict] = (this.#verdicts[verdict] ?? 0) + 1
-    const events = this.#events
-      .added()
-      .flatMap((count, index) => (count ? [this.#eventNames[index] ?? `${index}`] : []))
-    const drops = this.#drops.added().reduce((sum, one) => sum + one, 0)
-    if (verdict !== TC.DROP && !before.equals(packet)) this.#translated++
-    return { verdict, before, after: packet, drops, events }
+    const counted = `${target.verdicts === TC_VERDICTS ? '' : `${target.name} `}${verdict}`
+    this.#verdicts[counted] = (this.#verdicts[counted] ?? 0) + 1
+    const named = (counts: number[], names: readonly string[]) =>
+      counts.flatMap((count, index) => (count ? [names[index] ?? `${index}`] : []))
+    const events = named(this.#events.added(), this.#eventNames)
+    const added = this.#drops.added()
+    const drops = added.reduce((sum, one) => sum + one, 0)
+    if (verdict !== target.verdicts.drop && !before.equals(packet)) this.#translated++
+    const reasons = named(added, this.#reasonNames)
+    const routed = target.routes === true
+    return { verdict, before, after: packet, drops, events, reasons, routed, faults }
   }
 
-  judge(seen: Observation): string[] {
-    return faultsOf(seen, TC_VERDICTS)
+  judge(target: Target, seen: Observation): string[] {
+    return [...(seen.faults ?? []), ...faultsOf(seen, target.verdicts)]
   }
 
   /** @param count packets for each program; @returns the first failure, if there is one */
   run(seed: number, count: number): Failure | undefined {
     const random = new Random(seed)
     for (let index = 0; index < count; index++) {
-      for (const program of ['from_container', 'to_container'] as const) {
-        const seen = this.observe(program, nextPacket(random, program))
-        const faults = this.judge(seen)
-        if (faults.length) return { seed, index, program, faults, seen }
+      for (const target of this.#targets) {
+        const seen = this.observe(target, target.next(random))
+        const faults = this.judge(target, seen)
+        if (faults.length) return { seed, index, program: target.name, faults, seen }
       }
     }
     return undefined
   }
 
   tally(): Tally {
-    const counted = this.#dp.counted()
     return {
       packets: this.#packets,
       verdicts: { ...this.#verdicts },
-      counted,
+      counted: this.#dp.counted(this.#path),
       translated: this.#translated,
     }
   }
 }
 
+/** Constants of an enum by number, without prefix. */
+function namesOf(dp: Datapath, prefix: string): string[] {
+  const names: string[] = []
+  for (const [name, value] of Object.entries(dp.constants))
+    if (name.startsWith(prefix)) names[value] = name.slice(prefix.length)
+  return names
+}
+
 /** All that it takes to see a failure again. */
 export function describeFailure({ seed, index, program, faults, seen }: Failure): string {
+  const edge = program === 'from_wire' || program === 'from_edge' ? ' --edge' : ''
   return [
     `${program}, seed ${seed}, index ${index}: ${faults.join('; ')}`,
-    `verdict ${seen.verdict}, events ${seen.events.join(' ') || 'none'}, drops ${seen.drops}`,
+    `verdict ${seen.verdict}, events ${seen.events.join(' ') || 'none'}, drops ${seen.reasons?.join(' ') ?? seen.drops}`,
     `in:  ${seen.before.toString('hex')}`,
     `out: ${seen.after.toString('hex')}`,
-    `again: npm run fuzz -- --seed ${seed} --count ${index + 1}`,
-    `alone, without the flows before it: npm run fuzz -- --program ${program} --replay ${seen.before.toString('hex')}`,
+    `again: npm run fuzz --${edge} --seed ${seed} --count ${index + 1}`,
+    `alone, without the flows before it: npm run fuzz --${edge} --program ${program} --replay ${seen.before.toString('hex')}`,
   ].join('\n')
 }

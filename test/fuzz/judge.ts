@@ -15,6 +15,12 @@ export interface Observation {
   readonly drops: number
   /** Events that this packet counted, by name without `EVENT_`. */
   readonly events: readonly string[]
+  /** Names of the drop reasons among `drops`, without `DROP_`. */
+  readonly reasons?: readonly string[]
+  /** It may have got another hop: the source of the frame, one hop less; and headers around it. */
+  readonly routed?: boolean
+  /** What its runner found wrong. */
+  readonly faults?: readonly string[]
 }
 
 export interface Verdicts {
@@ -37,6 +43,8 @@ const EXTENSIONS = new Set([0, 43, 60])
 const FRAGMENT = 44
 /** Answers made by the programs themselves. */
 const BUILT = new Set(['REFUSED', 'ND', 'ARP'])
+/** Reasons that are answered by what the programs build. */
+const ANSWERED = new Set(['TOO_BIG'])
 
 function layout(
   frame: Buffer,
@@ -112,11 +120,50 @@ function sumFaults(before: Buffer, after: Buffer, of: Layout): string[] {
   return faults
 }
 
-function translationFaults({ before, after }: Observation): string[] {
-  if (after.length !== before.length) return ['another length']
+/** Where an outer header may stand, and how long it is. */
+function outerBytes(frame: Buffer): number {
+  return frame.readUInt16BE(12) === 0x86dd ? 40 : 20
+}
+
+/** A packet that was put into a tunnel, judged by itself; and the header around it. */
+function tunnelFaults(seen: Observation): string[] {
+  const { before, after } = seen
+  const bytes = outerBytes(before)
+  const of = layout(after)
+  const inner = Buffer.concat([before.subarray(0, 14), after.subarray(14 + bytes)])
+  const faults = before.equals(inner) ? [] : translationFaults({ ...seen, after: inner })
+  if (of?.protocol !== (of?.v6 === true ? 41 : 4)) return [...faults, 'no tunnel']
+  if (!of.v6 && onesSum(after.subarray(14, 34)) !== 0xffff) faults.push('IPv4 checksum outside')
+  const said = of.v6 ? 54 + after.readUInt16BE(18) : 14 + after.readUInt16BE(16)
+  return said === after.length ? faults : [...faults, 'length of the tunnelled packet']
+}
+
+/** What comes out of a tunnel is what was in it; then it may have been translated back. */
+function untunnelFaults(seen: Observation): string[] {
+  const { before, after } = seen
+  const inner = Buffer.concat([before.subarray(0, 14), before.subarray(14 + outerBytes(before))])
+  return inner.equals(after) ? [] : translationFaults({ ...seen, before: inner })
+}
+
+/** Whether the frame goes back to who sent it: a backend that dialled itself. */
+function isTurned(before: Buffer, after: Buffer): boolean {
+  return after
+    .subarray(0, 12)
+    .equals(Buffer.concat([before.subarray(6, 12), before.subarray(0, 6)]))
+}
+
+function translationFaults(seen: Observation): string[] {
+  const { before, after, routed } = seen
+  const more = after.length - before.length
+  if (routed && more === outerBytes(before)) return tunnelFaults(seen)
+  if (routed && more === -outerBytes(before)) return untunnelFaults(seen)
+  if (more !== 0) return ['another length']
   const of = layout(before)
   if (!of) return ['a frame without addresses was changed']
   const allowed = new Set<number>([0, 1, 2, 3, 4, 5])
+  if (isTurned(before, after)) for (const at of [6, 7, 8, 9, 10, 11]) allowed.add(at)
+  if (routed) for (const at of [6, 7, 8, 9, 10, 11, of.v6 ? 21 : 22]) allowed.add(at)
+  if (routed && !of.v6) [24, 25].forEach((at) => allowed.add(at))
   translated(before, of, allowed)
   const changed = before.findIndex((byte, at) => byte !== after[at] && !allowed.has(at))
   const faults = changed < 0 ? [] : [`byte ${changed} was changed`]
@@ -155,12 +202,14 @@ function echoFaults({ before, after }: Observation): string[] {
 
 /** @returns what is wrong; empty when nothing is */
 export function faultsOf(seen: Observation, verdicts: Verdicts): string[] {
-  const built = seen.events.filter((event) => BUILT.has(event))
-  const drops = seen.verdict === verdicts.drop || built.includes('REFUSED') ? 1 : 0
+  const reasons = seen.reasons?.filter((reason) => ANSWERED.has(reason)) ?? []
+  const built = [...seen.events.filter((event) => BUILT.has(event)), ...reasons]
+  const drops =
+    seen.verdict === verdicts.drop || built.includes('REFUSED') || reasons.length > 0 ? 1 : 0
   const counted =
     seen.drops === drops ? [] : [`${seen.drops} drops were counted instead of ${drops}`]
   if (seen.verdict === verdicts.drop) return counted
-  if (seen.verdict !== verdicts.pass && seen.verdict !== verdicts.redirect)
+  if (!Object.values(verdicts).includes(seen.verdict))
     return [...counted, `verdict ${seen.verdict}`]
   if (built.length) return [...counted, ...builtFaults(seen.after)]
   if (seen.events.includes('ECHO')) return [...counted, ...echoFaults(seen)]

@@ -42,7 +42,7 @@ const EXTENSION_TYPES = [0, 43, 60] as const
 const ETHER_TYPES = [0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x8847, 0x0000] as const
 const PROTOCOLS = [...Object.values(PROTOCOL), 0, 2, 4, 41, 43, 44, 47, 50, 51, 59, 60, 255]
 
-interface Ends {
+export interface Ends {
   readonly src: string
   readonly dst: string
   readonly sport: number
@@ -215,12 +215,22 @@ function leastBytes(frame: Buffer): number {
   return type === 0x0800 ? 34 : type === 0x86dd ? 54 : 15
 }
 
-/** The next packet; the same for the same state of `random`. */
-export function nextPacket(random: Random, direction: Direction): Buffer {
-  const family = random.chance(0.5) ? 4 : 6
-  let frame = random.pick(BUILDS)(random, ends(random, family, direction), family)
+/** A frame of any kind between two ends; nothing is wrong with it. */
+export function frameBetween(random: Random, of: Ends, family: 4 | 6): Buffer {
+  return random.pick(BUILDS)(random, of, family)
+}
+
+/** The same frame, or one with up to three things wrong, that is still long enough to be run. */
+export function spoilt(random: Random, whole: Buffer): Buffer {
+  let frame = whole
   const times = random.chance(0.4) ? 0 : 1 + random.below(3)
   for (let i = 0; i < times; i++) frame = random.pick(MUTATIONS)(random, Buffer.from(frame))
   const least = leastBytes(frame)
   return frame.length < least ? Buffer.concat([frame], least) : frame
+}
+
+/** The next packet; the same for the same state of `random`. */
+export function nextPacket(random: Random, direction: Direction): Buffer {
+  const family = random.chance(0.5) ? 4 : 6
+  return spoilt(random, frameBetween(random, ends(random, family, direction), family))
 }

@@ -3,10 +3,10 @@
  * what becomes of flows whose rows or ports go. Routes decide here, so the programs run in a
  * namespace with a wire to client and backends: this file starts itself there.
  */
-import { execFileSync } from 'node:child_process'
-import { BpfObject, type Value } from 'libbpf-ts'
+import type { Value } from 'libbpf-ts'
 import t, { type Test } from 'tap'
 import { OUTSIDE, STEP, Wire, XDP } from '../lib/edgePath.js'
+import { edgeWire, holdXdp, ifindexOf, NARROW_MTU } from '../lib/edgeWire.js'
 import { type Datapath, kernelTest, TC } from '../lib/kernel.js'
 import { NetLab } from '../lib/netns.js'
 import {
@@ -37,7 +37,6 @@ const FAMILIES = [
     unreachable: { type: 1, code: 4 },
   },
 ] as const
-const NARROW_MTU = 1300
 const PORTS = { first: 20_000, last: 20_015 }
 const COUNT = 16
 const HZ = 250
@@ -45,31 +44,8 @@ const KNOBS = { snat_first_port: PORTS.first, snat_last_port: PORTS.last }
 const INSIDE = 'FAIRLEAD_SNAT_INSIDE'
 
 async function startInside(t: Test): Promise<void> {
-  const lab = new NetLab(t)
-  const node = await lab.namespace('node')
-  const world = await lab.namespace('world')
-  const wires = [
-    ['eth0', ['192.0.2.1/24', '2001:db8::1/64'], ['8/24', '9/24', '3/24'], ['8', '9', '3']],
-    ['eth1', ['198.51.100.1/24', '2001:db8:1::1/64'], ['3/24'], ['3']],
-  ] as const
-  for (const [link, addresses, v4, v6] of wires) {
-    const of = (address: string, host: string) => address.replace(/1\/\d+$/, host)
-    const there = [
-      ...v4.map((host) => of(addresses[0], host)),
-      ...v6.map((host) => of(addresses[1], `${host}/64`)),
-    ]
-    await lab.wire({ space: node, link, addresses }, { space: world, link, addresses: there })
-    for (const address of there)
-      await node.run('ping', ['-c1', '-W5', address.replace(/\/.*/, '')], { mayFail: true })
-  }
-  for (const space of [node, world]) await space.ip('link', 'set', 'eth1', 'mtu', `${NARROW_MTU}`)
-  await node.sysctl('net.ipv4.ip_forward', '1')
-  await node.sysctl('net.ipv6.conf.all.forwarding', '1')
-  for (const { client, other, backend, narrow } of FAMILIES)
-    for (const address of [client, other, backend, narrow])
-      await node.run('ping', ['-c1', '-W5', address])
-  const world0 = await world.mac('eth0')
-  const env = { ...process.env, [INSIDE]: `${world0} ${await node.mac('eth0')}` }
+  const { node, macs } = await edgeWire(new NetLab(t))
+  const env = { ...process.env, [INSIDE]: macs.join(' ') }
   const args = [`--net=${node.path}`, '--', process.execPath, import.meta.filename]
   await t.spawn('nsenter', args, { env, timeout: 200_000 }, 'within the namespace')
 }
@@ -120,14 +96,6 @@ class Bench {
   }
 }
 
-/** sysfs would tell of the namespace that it was mounted in. */
-function ifindexOf(link: string): number {
-  const text = execFileSync('ip', ['-j', 'link', 'show', link], { encoding: 'utf8' })
-  const [found] = JSON.parse(text) as { ifindex: number }[]
-  if (!found) throw new Error(`there is no ${link}`)
-  return found.ifindex
-}
-
 function words(address: string): number[] {
   const bytes = isV6(address)
     ? addressBytes(address)
@@ -156,17 +124,11 @@ function only(map: { [Symbol.iterator](): Iterator<[Value, Value]> }): [Value, V
 }
 
 function inside(macs: string): void {
-  const [world = '', node = ''] = macs.split(' ')
+  const [node = '', world = ''] = macs.split(' ')
   const hop = { ethSrc: node, ethDst: world, ttl: 63 }
-  // A veth has queues that XDP knows of only while a program is on it.
-  const holder = BpfObject.open(new URL('../../bpf/xdp.bpf.o', import.meta.url).pathname)
-  t.teardown(() => holder.close())
-  for (const [name, { maxEntries }] of holder.maps)
-    if (!name.includes('.') && maxEntries > 256) holder.resize(name, 256)
-  holder.load()
   t.before(async () => {
-    const link = await holder.program('from_wire').attachXdp({ interface: 'eth0', mode: 'native' })
-    t.teardown(() => link.close())
+    const release = await holdXdp('eth0')
+    t.teardown(release)
   })
   for (const of of FAMILIES) testFamily(of, hop)
 }

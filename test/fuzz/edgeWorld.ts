@@ -1,0 +1,116 @@
+/** The programs of a NIC, XDP and tc, with backends that are reached in every way there is. */
+import { OUTSIDE, STEP, Wire, XDP } from '../lib/edgePath.js'
+import { ifindexOf } from '../lib/edgeWire.js'
+import { Datapath } from '../lib/kernel.js'
+import { addressBytes, concat, isV6 } from '../lib/packet.js'
+import { EDGE_WORLD, nextEdgePacket, SNAT_PORTS } from './edgePackets.js'
+import { TC_VERDICTS, type Target } from './fuzzer.js'
+
+const BOTH = [EDGE_WORLD[4], EDGE_WORLD[6]]
+const XDP_VERDICTS = { pass: XDP.PASS, drop: XDP.DROP, redirect: XDP.TX }
+/** Notes with which a packet may have been changed. */
+const CHANGING: ReadonlySet<number | undefined> = new Set([STEP.ROUTE, STEP.REPLY])
+
+export interface EdgeWorld {
+  readonly dp: Datapath
+  readonly targets: readonly Target[]
+  close(): void
+}
+
+function words(address: string): number[] {
+  const bytes = isV6(address)
+    ? addressBytes(address)
+    : concat(Buffer.alloc(10), [255, 255], addressBytes(address))
+  return [0, 4, 8, 12].map((at) => bytes.readUInt32BE(at))
+}
+
+function serve(dp: Datapath): void {
+  const vips = (index: number) => BOTH.map((world) => world.vips[index] ?? '')
+  type Kind = keyof (typeof EDGE_WORLD)[4]['backends']
+  const backends = (...kinds: Kind[]) =>
+    BOTH.flatMap((world) => kinds.map((kind) => world.backends[kind]))
+  const ports = ['80:8080/tcp', '53:5353/udp', '443/tcp', '443/udp']
+  const all = [
+    dp.addService({
+      vips: vips(0),
+      ports,
+      backends: backends('snat', 'narrow', 'entry', 'routed'),
+    }),
+    dp.addService({ vips: vips(1), backends: backends('snat', 'routed'), algorithm: 'random' }),
+    dp.addService({
+      vips: vips(2),
+      ports: ['443/tcp', '53/udp'],
+      backends: backends('mac', 'tunnel'),
+    }),
+    dp.addService({ vips: vips(3), ports: ['80/tcp'], backends: [] }),
+  ]
+  for (const world of BOTH) {
+    const ways = {
+      snat: { addr: words(world.own), kind: dp.constant('VIA_SNAT') },
+      narrow: { addr: words(world.narrowOwn), kind: dp.constant('VIA_SNAT') },
+      entry: { addr: words(world.peer), kind: dp.constant('VIA_ENTRY') },
+      mac: { addr: words(world.backends.mac), kind: dp.constant('VIA_DSR_MAC') },
+      tunnel: { addr: words(world.backends.tunnel), kind: dp.constant('VIA_DSR_TUNNEL') },
+    }
+    for (const service of all)
+      for (const [kind, way] of Object.entries(ways)) {
+        const id = service.backends.get(world.backends[kind as Kind])
+        if (id !== undefined) dp.map('vias').set(id, way)
+      }
+    // Outside nobody dials backends.
+    for (const backend of Object.values(world.backends)) dp.removeVip(backend)
+    dp.map('peers').set({ addr: words(world.peer) }, 1)
+    dp.addVip(world.own, ['NODE'])
+    dp.addVip(world.narrowOwn, ['NODE'])
+    for (const port of ['8080:8080/tcp', '53:5353/udp']) dp.addPort(world.own, port, 1)
+  }
+}
+
+/** Needs the namespace of edgeWire.ts; elsewhere nothing has a route. */
+export function openEdgeWorld(link: string): EdgeWorld {
+  const knobs = {
+    snat_first_port: SNAT_PORTS.first,
+    snat_last_port: SNAT_PORTS.last,
+    edge_addr4: words(EDGE_WORLD[4].own)[3] ?? 0,
+    edge_addr6: words(EDGE_WORLD[6].own),
+  }
+  const dp = new Datapath({ rodata: { ...OUTSIDE.rodata, ...knobs } })
+  const ifindex = ifindexOf(link)
+  let wire: Wire | undefined
+  try {
+    serve(dp)
+    wire = new Wire(dp, knobs)
+  } catch (error) {
+    dp.close()
+    throw error
+  }
+  const used = wire
+  const close = (): void => {
+    used.close()
+    dp.close()
+  }
+  return { dp, targets: targetsOf(dp, used, ifindex), close }
+}
+
+function targetsOf(dp: Datapath, wire: Wire, ifindex: number): Target[] {
+  return [
+    {
+      name: 'from_wire',
+      verdicts: XDP_VERDICTS,
+      routes: true,
+      next: nextEdgePacket,
+      run: (before) => {
+        const { verdict, packet, step } = wire.receive(before, ifindex)
+        const still = verdict === XDP.PASS && !CHANGING.has(step) && !before.equals(packet)
+        return { verdict, packet, faults: still ? ['changed without a word of it'] : [] }
+      },
+    },
+    {
+      name: 'from_edge',
+      verdicts: TC_VERDICTS,
+      routes: true,
+      next: nextEdgePacket,
+      run: (before) => dp.fromEdge(before, ifindex),
+    },
+  ]
+}
