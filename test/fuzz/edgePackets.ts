@@ -41,11 +41,12 @@ export const EDGE_WORLD = {
 } as const
 
 /** Few, so that replies to ports drawn at random meet flows, and that ports run out. */
-export const SNAT_PORTS = { first: 20_000, last: 20_023 }
+export const SNAT_PORTS = { first: 20_000, last: 20_015 }
 
-const SERVER_PORTS = [80, 53, 443, 8080, 81, 0, 65535, 20_003] as const
+/** The most frequent have services; one is in the range for snat. */
+const SERVER_PORTS = [80, 80, 80, 53, 53, 53, 443, 443, 443, 8080, 81, 0, 20_003] as const
 const TARGET_PORTS = [8080, 5353, 443, 53] as const
-const CLIENT_PORTS = 20
+const CLIENT_PORTS = 3
 
 function ends(random: Random, family: 4 | 6): Ends {
   const world = EDGE_WORLD[family]

@@ -1,6 +1,5 @@
 /** The programs of a NIC, XDP and tc, with backends that are reached in every way there is. */
 import { OUTSIDE, STEP, Wire, XDP } from '../lib/edgePath.js'
-import { ifindexOf } from '../lib/edgeWire.js'
 import { Datapath } from '../lib/kernel.js'
 import { addressBytes, concat, isV6 } from '../lib/packet.js'
 import { EDGE_WORLD, nextEdgePacket, SNAT_PORTS } from './edgePackets.js'
@@ -29,7 +28,8 @@ function serve(dp: Datapath): void {
   type Kind = keyof (typeof EDGE_WORLD)[4]['backends']
   const backends = (...kinds: Kind[]) =>
     BOTH.flatMap((world) => kinds.map((kind) => world.backends[kind]))
-  const ports = ['80:8080/tcp', '53:5353/udp', '443/tcp', '443/udp']
+  const of = (port: string) => [`${port}/tcp`, `${port}/udp`]
+  const ports = ['80:8080', '53:5353', '443'].flatMap(of)
   const all = [
     dp.addService({
       vips: vips(0),
@@ -39,7 +39,7 @@ function serve(dp: Datapath): void {
     dp.addService({ vips: vips(1), backends: backends('snat', 'routed'), algorithm: 'random' }),
     dp.addService({
       vips: vips(2),
-      ports: ['443/tcp', '53/udp'],
+      ports: ['80', '53', '443'].flatMap(of),
       backends: backends('mac', 'tunnel'),
     }),
     dp.addService({ vips: vips(3), ports: ['80/tcp'], backends: [] }),
@@ -66,8 +66,11 @@ function serve(dp: Datapath): void {
   }
 }
 
-/** Needs the namespace of edgeWire.ts; elsewhere nothing has a route. */
-export function openEdgeWorld(link: string): EdgeWorld {
+/**
+ * @param ifindex that packets come in by, of edgeWire.ts's namespace; elsewhere nothing has a route,
+ *                and with 0 it is none in particular
+ */
+export function openEdgeWorld(ifindex: number): EdgeWorld {
   const knobs = {
     snat_first_port: SNAT_PORTS.first,
     snat_last_port: SNAT_PORTS.last,
@@ -75,7 +78,6 @@ export function openEdgeWorld(link: string): EdgeWorld {
     edge_addr6: words(EDGE_WORLD[6].own),
   }
   const dp = new Datapath({ rodata: { ...OUTSIDE.rodata, ...knobs } })
-  const ifindex = ifindexOf(link)
   let wire: Wire | undefined
   try {
     serve(dp)

@@ -6,7 +6,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { edgeWire, holdXdp } from '../lib/edgeWire.js'
+import { edgeWire, holdXdp, ifindexOf } from '../lib/edgeWire.js'
 import { NetLab } from '../lib/netns.js'
 import { openEdgeWorld } from './edgeWorld.js'
 import { describeFailure, Fuzzer, openWorld } from './fuzzer.js'
@@ -62,7 +62,7 @@ function atContainers(): number {
 
 async function atEdge(): Promise<number> {
   const release = await holdXdp('eth0')
-  const world = openEdgeWorld('eth0')
+  const world = openEdgeWorld(ifindexOf('eth0'))
   try {
     return work(new Fuzzer(world.dp, world.targets, 'PATH_XDP'), 'from_wire')
   } finally {

@@ -1,7 +1,8 @@
 /**
- * What the guest's init starts: the verifier's word on each program, and packets through the tc
- * programs. Prints one line of JSON for run.ts.
+ * What the guest's init starts: the verifier's word on each program, and packets through those of tc
+ * and XDP. Prints one line of JSON for run.ts.
  */
+import { openEdgeWorld } from '../fuzz/edgeWorld.js'
 import { describeFailure, Fuzzer, openWorld } from '../fuzz/fuzzer.js'
 import { verifyAll, type KernelReport } from './verify.js'
 
@@ -18,9 +19,20 @@ function fuzz(): GuestReport['fuzz'] {
     const fuzzer = new Fuzzer(dp)
     const failure = fuzzer.run(SEED, PACKETS)
     const { packets, translated } = fuzzer.tally()
-    return { packets, translated, failure: failure ? describeFailure(failure) : '' }
+    return { packets, translated, failure: failure ? describeFailure(failure) : fuzzEdge() }
   } finally {
     dp.close()
+  }
+}
+
+/** The programs of a NIC; nothing has a route here. */
+function fuzzEdge(): string {
+  const world = openEdgeWorld(0)
+  try {
+    const failure = new Fuzzer(world.dp, world.targets, 'PATH_XDP').run(SEED, PACKETS)
+    return failure ? describeFailure(failure) : ''
+  } finally {
+    world.close()
   }
 }
 

@@ -1,19 +1,22 @@
 /**
- * Mutated packets through the tc programs: no fault, known verdicts, right checksums, every drop
- * counted once. `npm run fuzz` runs as many as one likes; this is a short one of a fixed seed.
+ * Mutated packets through the programs of tc and XDP: no fault, known verdicts, right checksums,
+ * every drop counted once. `npm run fuzz` runs as many as one likes; this is a short one of a fixed seed.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import t from 'tap'
 import { describeFailure, Fuzzer, openWorld } from '../fuzz/fuzzer.js'
 import { faultsOf, type Observation } from '../fuzz/judge.js'
 import { nextPacket } from '../fuzz/packets.js'
 import { Random } from '../fuzz/random.js'
+import { XDP } from '../lib/edgePath.js'
 import { TC } from '../lib/kernel.js'
 import { echo, tcp, udp } from '../lib/packet.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const COUNT = 50_000
+/** In a namespace with routes. */
+const EDGE_COUNT = 20_000
 const SEED = 20_240_229
 const VERDICTS = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
 const skip =
@@ -45,6 +48,23 @@ for (const bridged of [true, false]) {
     t.end()
   })
 }
+
+t.test(
+  `${2 * EDGE_COUNT} packets at the edge, half of them by XDP`,
+  { skip, timeout: 110_000 },
+  (t) => {
+    const before = complaints().length
+    const fuzz = new URL('../fuzz/fuzz.js', import.meta.url).pathname
+    const args = [fuzz, '--edge', '--seed', `${SEED}`, '--count', `${EDGE_COUNT}`]
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+    t.equal(status, 0, stdout + stderr)
+    for (const verdict of Object.values(XDP)) t.match(stdout, `"from_wire ${verdict}"`)
+    for (const one of ['DROP_PEER', 'DROP_NO_ROUTE', 'EVENT_ICMP_ERROR'])
+      t.match(stdout, `"${one}"`)
+    t.same(complaints().slice(before), [], 'the kernel has nothing to complain about')
+    t.end()
+  },
+)
 
 t.test('the same seed makes the same packets', (t) => {
   const make = (seed: number) => {
