@@ -1,7 +1,7 @@
 /** Maps that run full: what there was works on, the rest is named, and room is used when it comes. */
 import t from 'tap'
 import { run, until } from '../lib/netns.js'
-import { Stage, VIP4 } from '../lib/stage.js'
+import { Stage, VIP4, VIP6 } from '../lib/stage.js'
 
 interface Told {
   readonly item: string
@@ -16,6 +16,8 @@ for (const [map, limit] of [
   ['services', 'services'],
   ['vips4', 'vips'],
   ['ports4', 'ports'],
+  ['vips6', 'vips'],
+  ['ports6', 'ports'],
   ['slots', 'slots'],
   ['backends', 'backends'],
 ] as const) {
@@ -23,11 +25,15 @@ for (const [map, limit] of [
     const stage = await Stage.build(t, 1)
     const roomy = { services: 64, backends: 64, slots: 64, vips: 64, ports: 64 }
     const agent = { limits: { ...roomy, [limit]: LEAST } }
+    const [subnet, vip, host] = map.endsWith('6')
+      ? (['fd00:1::', VIP6, `[${VIP6}]`] as const)
+      : (['10.1.0.', VIP4, VIP4] as const)
     const more = Array.from({ length: 20 }, (_, i) =>
-      stage.service({ name: `more${i}`, vip: `10.1.0.${50 + i}`, backends: ['10.1.0.100'] }),
+      stage.service({ name: `more${i}`, vip: `${subnet}${50 + i}`, backends: [`${subnet}100`] }),
     )
-    const web = stage.service({ vip: VIP4, backends: ['10.1.0.10'] })
-    const works = async () => (await stage.curl(`http://${VIP4}/`)).stdout.trim()
+    const [backend] = stage.backends
+    const web = stage.service({ vip, backends: [map.endsWith('6') ? backend?.v6 : backend?.v4] })
+    const works = async () => (await stage.curl(`http://${host}/`)).stdout.trim()
     await stage.start({ ...stage.definition(false, web), agent })
     t.equal(await works(), 'backend-0')
 
