@@ -15,7 +15,8 @@ import { removeLink } from './links.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PortRange } from './programs.js'
 import { isXdpPin, namesIn, parseTcPin, xdpName, type Direction, type Pins } from './pins.js'
-import { placeFilter } from './place.js'
+import { attachPlaced, openPlaced, type Placed } from './place.js'
+import { Turns } from './turns.js'
 
 /** How packets of a NIC are seen: in the driver, behind it, or by tc alone. */
 export type EdgeMode = 'auto' | 'native' | 'generic' | 'tc'
@@ -43,10 +44,8 @@ export interface EdgeContext {
   readonly log: Log
 }
 
-interface Hold {
-  readonly link: Link
+interface Hold extends Placed {
   readonly program: string
-  readonly place: string
   readonly mode?: 'native' | 'generic'
 }
 
@@ -74,13 +73,9 @@ export class EdgeAttachment {
   readonly #ports = new Map<string, Port>()
   #networks: readonly Attachment[] = []
   #view: LinkView | undefined
-  #working: Promise<void> | undefined
-  #again = false
-  #seen = false
+  readonly #turns = new Turns(async () => this.#reconcile())
   #stale = false
-  #closed = false
   #addresses: readonly string[] | undefined
-  #waiting: (() => void)[] = []
 
   constructor(options: EdgeOptions, context: EdgeContext) {
     this.#options = options
@@ -115,8 +110,7 @@ export class EdgeAttachment {
   }
 
   async settled(): Promise<void> {
-    if (this.#closed || (this.#seen && this.#working === undefined)) return
-    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    await this.#turns.settled()
   }
 
   info(): AttachmentInfo[] {
@@ -133,35 +127,20 @@ export class EdgeAttachment {
 
   /** Pins stay: traffic goes on. */
   async close(): Promise<void> {
-    this.#closed = true
     this.#watcher.close()
-    await this.#working
-    this.#release()
+    await this.#turns.close()
     for (const port of this.#ports.values()) closePort(port)
     this.#ports.clear()
   }
 
-  #release(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
-  }
-
+  /** Nothing is settled before the interfaces have been seen. */
   #work(): void {
-    if (this.#closed || this.#view === undefined) return
-    if (this.#working !== undefined) {
-      this.#again = true
-      return
-    }
-    this.#working = this.#reconcile(this.#view).finally(() => {
-      this.#working = undefined
-      this.#seen = true
-      if (this.#again) {
-        this.#again = false
-        this.#work()
-      } else this.#release()
-    })
+    if (this.#view !== undefined) this.#turns.ask()
   }
 
-  async #reconcile(view: LinkView): Promise<void> {
+  async #reconcile(): Promise<void> {
+    const view = this.#view
+    if (view === undefined) return
     const nics = view.links.filter(({ name }) => matchesAny(this.#options.interfaces, name))
     const waysOut = view.links.filter((link) => !nics.includes(link) && this.#isWayOut(link))
     let stale = this.#stale
@@ -175,7 +154,7 @@ export class EdgeAttachment {
       await this.#prune()
       this.#context.onResult(undefined)
     } catch (error) {
-      if (this.#closed) return
+      if (this.#turns.closed) return
       this.#stale ||= stale
       this.#context.log.warn({ err: error }, 'attaching at the edge failed, will be retried')
       this.#context.onResult(error)
@@ -242,8 +221,9 @@ export class EdgeAttachment {
   ): Promise<Hold> {
     const { pins, hook } = this.#context
     const pin = { networkId: OUTSIDE_NETWORK, inode, ifindex, direction }
-    const found = await placeFilter(pins, pin, program, hook)
-    return { ...found, program: program.name }
+    const found = await openPlaced(pins, pin)
+    await found?.link.update(program)
+    return { ...(found ?? (await attachPlaced(pins, pin, program, hook))), program: program.name }
   }
 
   async #attachXdp({ inode }: LinkView, nic: HostLink, program: Program): Promise<Hold> {

@@ -2,7 +2,7 @@
  * The tc path of one network: an instance of the programs with the network's id in it, on every
  * veth of its bridge and on the interfaces it names, following them as they come and go.
  */
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { Link, type BpfObject } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import { matchesAny } from '../host/glob.js'
@@ -11,17 +11,11 @@ import type { Log } from '../host/log.js'
 import { HOST_NAMESPACE } from '../host/namespaces.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment } from '../model/types.js'
-import { openFilter, removeFilter, removeLink } from './links.js'
-import {
-  namesIn,
-  parseFilterNote,
-  parseTcPin,
-  samePin,
-  type Direction,
-  type Pins,
-  type TcPin,
-} from './pins.js'
+import { removeFilter, removeLink } from './links.js'
+import { namesIn, parseTcPin, type Direction, type Pins, type TcPin } from './pins.js'
+import { attachPlaced, openPlaced, type Placed } from './place.js'
 import type { BridgePort } from './programs.js'
+import { Turns } from './turns.js'
 
 const PROGRAMS: readonly (readonly [Direction, string])[] = [
   // The reverse translation first: no connection is begun that could not be answered.
@@ -47,13 +41,10 @@ export interface NetworkContext {
 }
 
 /** One program on one interface. */
-interface Hold {
-  readonly link: Link
+interface Hold extends Placed {
   readonly direction: Direction
   readonly program: string
   readonly interface: HostLink
-  /** Where it lies in bpffs: a link's pin, or a filter's note. */
-  readonly place: string
 }
 
 /** What an instance of the programs was loaded for. */
@@ -70,14 +61,10 @@ export class NetworkAttachment {
   readonly #holds = new Map<string, Hold>()
   #instance: Instance | undefined
   #view: LinkView | undefined
-  #working: Promise<void> | undefined
-  #again = false
+  readonly #turns = new Turns(async () => this.#reconcile())
   #stale = false
   #failed = false
-  #seen = false
-  #closed = false
   #retryMs = MIN_RETRY_MS
-  #waiting: (() => void)[] = []
 
   constructor(
     readonly name: string,
@@ -93,7 +80,7 @@ export class NetworkAttachment {
   /** Another bridge or other interfaces; the namespace must be the same. */
   change(attachment: Attachment): void {
     this.#attachment = attachment
-    this.#work()
+    this.#turns.ask()
   }
 
   get attachment(): Attachment {
@@ -107,16 +94,15 @@ export class NetworkAttachment {
 
   /** Loads the programs anew, because their constants have changed. */
   async reload(): Promise<void> {
-    if (this.#closed || this.#instance === undefined) return
+    if (this.#turns.closed || this.#instance === undefined) return
     this.#stale = true
-    this.#work()
+    this.#turns.ask()
     await this.settled()
   }
 
   /** Resolves when the namespace has been looked at and what was found there is attached. */
   async settled(): Promise<void> {
-    if (this.#closed || (this.#seen && this.#working === undefined)) return
-    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    await this.#turns.settled()
   }
 
   info(): AttachmentInfo[] {
@@ -132,10 +118,8 @@ export class NetworkAttachment {
 
   /** Pins stay: traffic goes on. */
   async close(): Promise<void> {
-    this.#closed = true
     this.#watcher.close()
-    await this.#working
-    this.#release()
+    await this.#turns.close()
     for (const { link } of this.#holds.values()) link.close()
     this.#holds.clear()
     this.#instance?.object.close()
@@ -144,9 +128,8 @@ export class NetworkAttachment {
 
   /** Takes the programs off all interfaces and closes. */
   async remove(): Promise<void> {
-    this.#closed = true
     this.#watcher.close()
-    await this.#working
+    await this.#turns.close()
     for (const [key, hold] of this.#holds) await this.#drop(key, hold)
     await this.#prune(undefined)
     this.#removeTails(undefined)
@@ -155,27 +138,7 @@ export class NetworkAttachment {
 
   #see(view: LinkView | undefined): void {
     this.#view = view
-    this.#work()
-  }
-
-  #work(): void {
-    if (this.#closed) return
-    if (this.#working !== undefined) {
-      this.#again = true
-      return
-    }
-    this.#working = this.#reconcile().finally(() => {
-      this.#working = undefined
-      this.#seen = true
-      if (this.#again) {
-        this.#again = false
-        this.#work()
-      } else this.#release()
-    })
-  }
-
-  #release(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
+    this.#turns.ask()
   }
 
   async #reconcile(): Promise<void> {
@@ -200,7 +163,7 @@ export class NetworkAttachment {
       this.#failed = false
       this.#context.onResult(this.#lacking(view, ports))
     } catch (error) {
-      if (this.#closed) return
+      if (this.#turns.closed) return
       this.#failed = true
       this.#context.log.warn(
         { network: this.name, err: error },
@@ -294,29 +257,16 @@ export class NetworkAttachment {
     const pin = { networkId: this.id, inode: view.inode, ifindex: port.ifindex, direction }
     const program = this.#instance?.object.program(programName)
     if (program === undefined) throw new Error(`${this.name} has no programs loaded`)
-    const hold = { direction, program: programName, interface: port }
-    const found = (await this.#openPinned(pin)) ?? (await this.#openFilter(pin))
+    const { pins, hook } = this.#context
     const { namespace } = this.attachment
+    const hold = { direction, program: programName, interface: port }
+    const found = await openPlaced(pins, pin)
+    if (found === undefined)
+      return { ...hold, ...(await attachPlaced(pins, pin, program, hook, namespace)) }
     const where = { interface: port.ifindex, direction, netns: namespace }
-    if (found !== undefined) {
-      const link = await this.#attachBeside(found, pin, async () => program.attachTcx(where))
-      if (link === undefined) await found.link.update(program)
-      return { ...hold, ...found, ...(link && { link }) }
-    }
-    const link =
-      this.#context.hook === 'tcx'
-        ? await program.attachTcx(where)
-        : await program.attachClsact(where)
-    if (link.hook !== 'clsact') {
-      const place = this.#context.pins.tcLink(pin)
-      link.pin(place)
-      return { ...hold, link, place }
-    }
-    const { handle = 0, priority = 0 } = link.info()
-    const note = { ...pin, handle, priority, ...(namespace !== undefined && { namespace }) }
-    const place = this.#context.pins.filter(note)
-    mkdirSync(place, { recursive: true })
-    return { ...hold, link, place }
+    const link = await this.#attachBeside(found, pin, async () => program.attachTcx(where))
+    if (link === undefined) await found.link.update(program)
+    return { ...hold, ...found, ...(link && { link }) }
   }
 
   /**
@@ -325,7 +275,7 @@ export class NetworkAttachment {
    * lost. What one of them has translated the other takes for none of its own.
    */
   async #attachBeside(
-    { link: old, place }: Pick<Hold, 'link' | 'place'>,
+    { link: old, place }: Placed,
     pin: TcPin,
     attach: () => Promise<Link>,
   ): Promise<Link | undefined> {
@@ -338,29 +288,6 @@ export class NetworkAttachment {
     link.pin(place)
     old.close()
     return link
-  }
-
-  /** An earlier agent's link; one whose interface has gone is removed. */
-  async #openPinned(pin: TcPin): Promise<Pick<Hold, 'link' | 'place'> | undefined> {
-    const place = this.#context.pins.tcLink(pin)
-    if (!existsSync(place)) return undefined
-    const link = Link.openPinned(place)
-    if (link.info().ifindex === pin.ifindex) return { link, place }
-    link.close()
-    await removeLink(place)
-    return undefined
-  }
-
-  async #openFilter(pin: TcPin): Promise<Pick<Hold, 'link' | 'place'> | undefined> {
-    const { filters } = this.#context.pins
-    for (const name of namesIn(filters)) {
-      const note = parseFilterNote(name)
-      if (note === undefined || !samePin(note, pin)) continue
-      const link = await openFilter(note)
-      if (link !== undefined) return { link, place: `${filters}/${name}` }
-      rmSync(`${filters}/${name}`, { recursive: true })
-    }
-    return undefined
   }
 
   async #drop(key: string, hold: Hold): Promise<void> {

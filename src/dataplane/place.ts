@@ -1,4 +1,4 @@
-/** Puts a tc program on an interface of the agent's own namespace, or takes up where it is. */
+/** Where a tc program is on an interface: taken up from an earlier agent, or attached and pinned. */
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { Link, type Program } from 'libbpf-ts'
 import { openFilter, removeLink } from './links.js'
@@ -10,19 +10,23 @@ export interface Placed {
   readonly place: string
 }
 
-/** @throws BpfError */
-export async function placeFilter(
+/** An earlier agent's; one whose interface has gone is removed. */
+export async function openPlaced(pins: Pins, pin: TcPin): Promise<Placed | undefined> {
+  return (await openLink(pins, pin)) ?? (await openNoted(pins, pin))
+}
+
+/**
+ * @param namespace path of the interface's; absent: the agent's own
+ * @throws BpfError
+ */
+export async function attachPlaced(
   pins: Pins,
   pin: TcPin,
   program: Program,
   hook: 'tcx' | 'clsact',
+  namespace?: string,
 ): Promise<Placed> {
-  const found = (await openLink(pins, pin)) ?? (await openNoted(pins, pin))
-  if (found !== undefined) {
-    await found.link.update(program)
-    return found
-  }
-  const where = { interface: pin.ifindex, direction: pin.direction }
+  const where = { interface: pin.ifindex, direction: pin.direction, netns: namespace }
   const link = hook === 'tcx' ? await program.attachTcx(where) : await program.attachClsact(where)
   if (link.hook !== 'clsact') {
     const place = pins.tcLink(pin)
@@ -30,7 +34,8 @@ export async function placeFilter(
     return { link, place }
   }
   const { handle = 0, priority = 0 } = link.info()
-  const place = pins.filter({ ...pin, handle, priority })
+  const note = { ...pin, handle, priority, ...(namespace !== undefined && { namespace }) }
+  const place = pins.filter(note)
   mkdirSync(place, { recursive: true })
   return { link, place }
 }
