@@ -4,14 +4,9 @@ import type { Socket as UdpSocket } from 'node:dgram'
 import type { Server, Socket } from 'node:net'
 import { formatListen, type ListenAddress } from '../model/address.js'
 import type { DnsObserver } from '../model/observe.js'
+import type { SocketOpener } from '../model/sockets.js'
 import type { Responder } from './responder.js'
-import {
-  openTcp,
-  openUdp,
-  type NamespaceIdentifier,
-  type OpenRequest,
-  type SocketOpener,
-} from './socket.js'
+import { openTcp, openUdp, type NamespaceIdentifier, type OpenRequest } from './socket.js'
 import { serveStream } from './stream.js'
 
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024

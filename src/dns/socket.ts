@@ -4,23 +4,8 @@ import { createSocket, type Socket, type SocketOptions } from 'node:dgram'
 import { closeSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { family, type ListenAddress } from '../model/address.js'
+import type { SocketOpener } from '../model/sockets.js'
 import type { Family } from '../model/types.js'
-
-export interface SocketRequest {
-  /** Path of a network namespace; absent: the agent's own. */
-  readonly namespace?: string
-  readonly transport: 'udp' | 'tcp'
-  /** Canonical. */
-  readonly address: string
-  /** 1..65535 */
-  readonly port: number
-}
-
-/**
- * @returns a descriptor, bound, for tcp listening as well; it is the caller's to close
- * @throws  whatever says why not
- */
-export type SocketOpener = (request: SocketRequest) => Promise<number>
 
 /** @returns what differs between two namespaces at one path; undefined while there is none */
 export type NamespaceIdentifier = (path: string) => Promise<number | undefined>

@@ -1,21 +1,7 @@
 /** Listening sockets inside another network namespace, handed over by descriptor. */
 import { openSocket } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
-
-export interface SocketRequest {
-  /** Network namespace path; absent: the agent's own. */
-  readonly namespace?: string
-  readonly transport: 'udp' | 'tcp'
-  /** IPv4 or IPv6, without brackets. */
-  readonly address: string
-  readonly port: number
-}
-
-/**
- * A bound (and for tcp listening) non-blocking descriptor, for `dgram.bind({fd})` or
- * `net.listen({fd})`, which take it over.
- */
-export type SocketOpener = (request: SocketRequest) => Promise<number>
+import type { SocketOpener } from '../model/sockets.js'
 
 /** @throws FairleadError HOST, naming address and namespace, with the kernel's refusal in `cause` */
 export const openListener: SocketOpener = async ({ namespace, transport, address, port }) => {

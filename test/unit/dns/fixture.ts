@@ -7,43 +7,15 @@ import { decode, encode, type DecodedPacket, type Packet } from 'dns-packet'
 import type { Test } from 'tap'
 import { DnsServer, type DnsServerOptions } from '../../../src/dns/server.js'
 import type { DnsAnswered, DnsForwarded, DnsObserver } from '../../../src/model/observe.js'
-import {
-  serviceKey,
-  type Backend,
-  type Network,
-  type Service,
-  type State,
-} from '../../../src/model/types.js'
+import type { Network, Service, State } from '../../../src/model/types.js'
+import * as states from '../../lib/states.js'
+import { backend, network } from '../../lib/states.js'
 
-export function network(name: string, extra: Partial<Network> = {}): Network {
-  return {
-    name,
-    subnets: [],
-    pools: [],
-    reserved: [],
-    attachment: { interfaces: [], sockets: [] },
-    dns: { listen: [] },
-    ...extra,
-  }
-}
+export { backend, network }
 
-export function backend(address: string, extra: Partial<Backend> = {}): Backend {
-  return { address, weight: 1, state: 'active', ...extra }
-}
-
-export function service(name: string, extra: Partial<Service> = {}): Service {
-  return {
-    network: 'overlay1',
-    name,
-    mode: 'vip',
-    vips: [],
-    ports: [],
-    algorithm: 'rr',
-    ttlSeconds: 5,
-    aliases: [],
-    backends: [],
-    ...extra,
-  }
+/** On overlay1 if nothing else is given. */
+export function service(name: string, given: Partial<Service> = {}): Service {
+  return states.service(`overlay1/${name}`, given)
 }
 
 export function state(
@@ -51,12 +23,7 @@ export function state(
   services: readonly Service[],
   revision = 1,
 ): State {
-  return {
-    revision,
-    networks: new Map(networks.map((each) => [each.name, each])),
-    services: new Map(services.map((each) => [serviceKey(each), each])),
-    problems: [],
-  }
+  return states.state(revision, networks, services)
 }
 
 /** The scene: `vote` behind VIPs of both families, `pool` by dnsrr, a second network. */

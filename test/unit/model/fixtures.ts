@@ -1,36 +1,16 @@
-import type { Backend, Network, ServiceSpec, Snapshot } from '../../../src/model/types.js'
+import type { Network, ServiceSpec, Snapshot } from '../../../src/model/types.js'
+import * as states from '../../lib/states.js'
+
+export { backend } from '../../lib/states.js'
 
 export function network(name = 'net', given: Partial<Network> = {}): Network {
   const subnets = given.subnets ?? ['10.0.0.0/24', 'fd00:a::/64']
-  return {
-    name,
-    subnets,
-    pools: subnets,
-    reserved: [],
-    attachment: { interfaces: [], sockets: [] },
-    dns: { listen: [] },
-    ...given,
-  }
+  return states.network(name, { subnets, pools: subnets, ...given })
 }
 
 export function service(name: string, given: Partial<ServiceSpec> = {}): ServiceSpec {
-  return {
-    network: 'net',
-    name,
-    mode: 'vip',
-    vips: [],
-    autoVips: given.vips === undefined ? [4] : [],
-    ports: [],
-    algorithm: 'rr',
-    ttlSeconds: 5,
-    aliases: [],
-    backends: [],
-    ...given,
-  }
-}
-
-export function backend(address: string, given: Partial<Backend> = {}): Backend {
-  return { address, weight: 1, state: 'active', ...given }
+  const autoVips = given.vips === undefined ? [4 as const] : []
+  return { autoVips, ...states.service(`net/${name}`, given) }
 }
 
 export function snapshot(

@@ -470,9 +470,9 @@ t.test('10,000 services parse in seconds', (t) => {
       [1, 2, 3].map((j) => `      - 10.${j}.${i >> 8}.${i & 255}\n`).join(''),
   )
   const text = `${HEAD}services:\n${services.join('')}`
-  const started = performance.now()
+  const started = process.cpuUsage()
   const file = parsed(parseFile('f', text))
-  const ms = performance.now() - started
+  const ms = process.cpuUsage(started).user / 1000
   t.equal(file.services.flatMap(({ items }) => items).length, 10_000)
   t.ok(ms < 6000, `${ms.toFixed(0)} ms`)
   t.comment(`${(text.length / 1e6).toFixed(1)} MB in ${ms.toFixed(0)} ms`)
