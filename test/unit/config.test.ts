@@ -5,7 +5,9 @@ import t, { type Test } from 'tap'
 import { checkFile } from '../../src/checkFile.js'
 import { loadConfig, nameservers, type Config } from '../../src/config.js'
 
-const reference = new URL('../../../docs/reference/configuration.md', import.meta.url)
+const pages = ['docs/reference/configuration.md', 'README.md'].map(
+  (page) => new URL(`../../../${page}`, import.meta.url),
+)
 
 function fileWith(t: Test, text: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'fl-config-'))
@@ -156,9 +158,12 @@ services:
   t.end()
 })
 
-t.test("the reference's examples have no mistake", (t) => {
-  const blocks = [...readFileSync(reference, 'utf8').matchAll(/```yaml\n(.*?)```/gs)]
-  t.ok(blocks.length > 0)
+t.test("the pages' examples have no mistake", (t) => {
+  const blocks = pages.flatMap((page) => {
+    const found = [...readFileSync(page, 'utf8').matchAll(/```yaml\n(.*?)```/gs)]
+    t.ok(found.length > 0, page.pathname)
+    return found
+  })
   for (const [, text = ''] of blocks) {
     const { problems, config, state } = checkFile(fileWith(t, text))
     t.same(problems, [])
