@@ -356,7 +356,11 @@ static __always_inline enum drop_reason snat_allocate(struct snat_work *work)
 	return work->refused ? DROP_FLOW_TABLE : DROP_NO_SOURCE_PORT;
 }
 
-/* snat_begin() - the verdict on a packet whose flow admission has planned, in its row. */
+/*
+ * snat_begin() - the verdict on a packet whose flow admission has planned, in its row.
+ *
+ * One that dies here begins none: translated, its sender would not be told.
+ */
 static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 {
 	struct admission *adm = admission_of();
@@ -367,6 +371,8 @@ static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 
 	if (!adm || !work)
 		return VERDICT_DROP;
+	if (is_last_hop(skb, &adm->pkt, v6))
+		return forward_stack(skb);
 	via = via_of(adm->row.backend);
 	backend = backend_alive(adm->row.backend, adm->row.service, adm->row.incarnation);
 	if (!via || !backend || !via->addr[3])

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { until } from '../lib/netns.js'
 import { bulk } from '../lib/peer.js'
 
 t.setTimeout(400_000)
@@ -87,6 +88,60 @@ try:
     print('answered')
 except ConnectionRefusedError:
     print('refused')
+`
+
+/** Who says that the datagram's hops were spent, by how many it had; at last who answers. */
+const TRACE = `
+import select, socket, struct, sys
+host, hops = sys.argv[1], int(sys.argv[2])
+six = ':' in host
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+level, ttl, err = (41, 16, 25) if six else (0, 2, 11)
+s.setsockopt(level, err, 1)
+s.connect((host, 53))
+for hop in range(1, hops + 1):
+    s.setsockopt(level, ttl, hop)
+    s.send(b'x')
+    poll = select.poll()
+    poll.register(s, select.POLLIN | select.POLLERR)
+    if not poll.poll(3000):
+        print('nobody')
+        continue
+    try:
+        data, control, flags, peer = s.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+        of = next(d for l, t, d in control if l == level and t == err)
+        print(socket.inet_ntop(s.family, of[24:40] if six else of[20:24]))
+    except BlockingIOError:
+        print(s.recv(100).decode().split()[0])
+`
+
+/** A connection whose request is sent in parts, each when it is told. */
+const HELD_TCP = `
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80), 10)
+s.sendall(b'GET / HTTP/1.1\\r\\nhost: x\\r\\n')
+print('begun', flush=True)
+for part in range(2):
+    sys.stdin.readline()
+    s.sendall(b'x-part: %d\\r\\n' % part)
+    print('sent', flush=True)
+s.sendall(b'\\r\\n')
+print(s.recv(1000).decode(), flush=True)
+`
+
+const BIG_UDP = `
+import socket, sys
+host = sys.argv[1]
+s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(2)
+s.connect((host, 53))
+for attempt in range(5):
+    try:
+        s.send(b'x' * 1430)
+        print(s.recv(100).decode().split()[0], attempt > 0)
+        break
+    except (OSError, TimeoutError):
+        pass
 `
 
 function digest(total: number): string {
@@ -180,3 +235,63 @@ for (const mode of ['native', 'generic', 'tc'] as const) {
     })
   })
 }
+
+t.test('mode native: a backend behind a router, by a path of a smaller MTU', async (t) => {
+  const lan = await EdgeLan.build(t)
+  await lan.routeBeyond()
+  for (const link of ['br0', 'v-backend']) await lan.node.ip('link', 'set', link, 'mtu', '1400')
+  await lan.startEntry('native', {
+    ...SERVICE,
+    backends: [{ address: [LAN.backend4, LAN.backend6] }],
+  })
+  for (const { url, host, entry } of HOSTS) {
+    t.test(`${host}: errors of the router reach the client`, async (t) => {
+      const seen = await lan.curl(`${url}/client`)
+      t.equal(seen.stdout.split(' ')[0], entry, seen.stderr)
+      const router = entry === LAN.entry4 ? LAN.node4 : LAN.node6
+      const trace = await python(lan, TRACE, host, '3')
+      t.same(trace.stdout.trim().split('\n'), [entry, router, 'beyond'], trace.stderr)
+      const big = await python(lan, BIG_UDP, host)
+      t.equal(big.stdout.trim(), 'beyond True', 'a datagram, once its sender knows')
+      t.match(await lan.client.ip('route', 'get', host), /mtu 1400/)
+    })
+  }
+  t.test('the agent is killed, and the next one goes on', async (t) => {
+    const held = lan.client.spawn('python3', ['-c', HELD_TCP, LAN.vip4])
+    await held.printed(/begun/)
+    lan.agents.entry.process?.child.kill('SIGKILL')
+    await lan.agents.entry.process?.exited
+    held.child.stdin?.write('go\n')
+    await held.printed(/sent/)
+    lan.agents.entry.start('--detach-on-exit')
+    await lan.agents.entry.ready()
+    held.child.stdin?.write('go\n')
+    await held.printed(/ 200 OK[^]*beyond/)
+    t.equal((await lan.curl(`http://${LAN.vip4}`)).stdout.trim(), 'beyond')
+  })
+})
+
+t.test(
+  'ports that sockets are given, and replies that would not be seen, are problems',
+  async (t) => {
+    const lan = await EdgeLan.build(t)
+    await lan.routeBeyond()
+    await lan.startEntry(
+      'native',
+      { ...SERVICE, backends: [{ address: [LAN.backend4] }] },
+      { snatPorts: '40000-41000' },
+    )
+    const reasons = async () => {
+      const text = await lan.agents.entry.command('problems', '--json')
+      const { problems } = JSON.parse(text) as { problems: { item: string; reason: string }[] }
+      return problems.map(({ item, reason }) => `${item}: ${reason}`).join('\n')
+    }
+    t.match(await reasons(), /return: snat: 1001 of agent.edge.snatPorts 40000-41000 are in net/)
+    await lan.entry.ip('route', 'del', '10.1.0.0/24')
+    await until('the problem', async () =>
+      (await reasons()).includes(`no route to ${LAN.backend4}`),
+    )
+    await lan.entry.ip('route', 'add', '10.1.0.0/24', 'dev', 'lo')
+    await until('the problem', async () => /reached by lo, which agent.edge/.test(await reasons()))
+  },
+)
