@@ -13,7 +13,8 @@
 enum edge_step {
 	EDGE_DECIDE = 1,	/* to one of our addresses, and nothing was done to it */
 	EDGE_ROUTE = 2,		/* translated; routing and neighbours are left to do */
-	EDGE_REPLY = 3,		/* a reply that came in a tunnel: to be translated back */
+	EDGE_REPLY = 3,		/* came in a tunnel: to be translated back if it is a reply */
+	EDGE_ERROR = 4,		/* an error to this node, perhaps about a tunnel of its own */
 	EDGE_TOO_BIG = 0x10000, /* and an MTU: what its sender is to be told */
 };
 

@@ -84,6 +84,12 @@ static __always_inline int error_carry(struct __sk_buff *skb, const struct packe
 		backend = backend_alive(row->backend, row->service, row->incarnation);
 		if (!backend)
 			return drop(DROP_ICMP_ERROR);
+		chosen_set(skb, row->backend);
+		/* It had sent the packet as it is quoted. */
+		if (as_dialled(row->backend)) {
+			count_event(EVENT_ICMP_ERROR, packet_path);
+			return forward_to(skb, backend, v6);
+		}
 		to = (const struct addr *)backend->addr;
 		if (quote_set_outer(skb, pkt, quote, SIDE_DESTINATION, to, v6) ||
 		    quote_set_addr(skb, quote, SIDE_SOURCE, to, v6))

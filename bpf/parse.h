@@ -17,11 +17,12 @@
 #define MAX_HEADERS_BYTES 0x3fff /* more than extension headers can take */
 
 enum packet_kind {
-	PACKET_FLOW,	  /* TCP or UDP with its ports */
-	PACKET_OTHER,	  /* another protocol, named by `protocol` */
-	PACKET_FRAGMENT,  /* of anything; has no ports that could be trusted */
-	PACKET_MALFORMED, /* the addresses are there, the rest is not */
-	PACKET_UNREADABLE /* not even the addresses */
+	PACKET_FLOW,	   /* TCP or UDP with its ports */
+	PACKET_OTHER,	   /* another protocol, named by `protocol` */
+	PACKET_FRAGMENT,   /* of anything; has no ports that could be trusted */
+	PACKET_MALFORMED,  /* the addresses are there, the rest is not */
+	PACKET_UNREADABLE, /* not even the addresses */
+	PACKET_LAST_HOP,   /* in XDP alone: as PACKET_FLOW, but no router may send it on */
 };
 
 struct packet {

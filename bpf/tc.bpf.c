@@ -15,6 +15,7 @@
 #include "nic.h"
 #include "refuse.h"
 #include "tcsnat.h"
+#include "tunnelerror.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -383,6 +384,11 @@ static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bo
 	chosen_set(skb, 0);
 	if (step >= EDGE_TOO_BIG)
 		return answer_too_big(skb, step - EDGE_TOO_BIG, v6);
+	if (step == EDGE_ERROR) {
+		step = v6 ? tunnel_error6(skb) : tunnel_error4(skb);
+		if (!step)
+			return drop(DROP_REWRITE);
+	}
 	if (step == EDGE_REPLY)
 		verdict = decide_back(skb, v6 ? translate_reply6(skb) : translate_reply4(skb), v6);
 	else if (step != EDGE_ROUTE)
@@ -423,6 +429,23 @@ int from_edge(struct __sk_buff *skb)
 	return VERDICT_PASS;
 }
 
+/*
+ * go_back() - translate back what leaves by a NIC. An error about what a client of another
+ * node had sent, the stack's own too, goes there.
+ */
+static __always_inline int go_back(struct __sk_buff *skb, const bool v6)
+{
+	int verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+
+	if (verdict == VERDICT_ERROR) {
+		int home = v6 ? send_home6(skb) : send_home4(skb);
+
+		if (home != VERDICT_PASS)
+			return home == VERDICT_TOO_BIG ? VERDICT_DROP : home;
+	}
+	return decide_back(skb, verdict, v6);
+}
+
 /* to_edge() - egress of a NIC: replies that came there through the stack. */
 SEC("tc")
 int to_edge(struct __sk_buff *skb)
@@ -430,9 +453,9 @@ int to_edge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide_back(skb, translate_reply4(skb), false);
+		return go_back(skb, false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide_back(skb, translate_reply6(skb), true);
+		return go_back(skb, true);
 	return VERDICT_PASS;
 }
 

@@ -8,6 +8,7 @@
 
 #include "count.h"
 #include "encap.h"
+#include "quote.h"
 #include "route.h"
 #include "via.h"
 
@@ -56,6 +57,7 @@ static __always_inline int send_away(struct __sk_buff *skb, const bool v6)
 	struct via *via;
 	struct addr own;
 	__u32 bytes = skb->len - ETH_HLEN;
+	__u8 ttl;
 
 	via = via_of(backend_id);
 	if (!via || via->kind == VIA_SNAT)
@@ -67,6 +69,10 @@ static __always_inline int send_away(struct __sk_buff *skb, const bool v6)
 			return tunnel_drop(DROP_REWRITE);
 		return VERDICT_ROUTE;
 	}
+	/* The stack tells the client that it went too far. */
+	if (bpf_skb_load_bytes(skb, v6 ? HOP_LIMIT_OFFSET : TTL_OFFSET, &ttl, sizeof(ttl)) ||
+	    ttl < LEAST_TTL)
+		return VERDICT_PASS;
 	backend = bpf_map_lookup_elem(&backends, &backend_id);
 	own_address(&own, v6);
 	if (!backend || !route_find(skb, &fib, &own, (const struct addr *)backend->addr, bytes, v6))
@@ -87,8 +93,9 @@ __noinline int send_away6(struct __sk_buff *skb)
 }
 
 /*
- * send_home() - the verdict on a reply to a client that came in by another node;
- * VERDICT_PASS when it is none, VERDICT_TOO_BIG when it does not fit the tunnel.
+ * send_home() - the verdict on a reply to a client that came in by another node, or on an
+ * error about what that client sent; VERDICT_PASS when it is none, VERDICT_TOO_BIG when it
+ * does not fit the tunnel.
  */
 static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 {
@@ -97,14 +104,19 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	struct entry_key key;
 	struct entry *entry;
 	struct packet pkt;
+	struct quote quote;
 	struct addr node;
 	struct addr own;
 	long result;
 
 	parse(skb, &pkt, v6);
-	if (pkt.kind != PACKET_FLOW)
+	if (pkt.kind == PACKET_FLOW)
+		entry_key_set(&key, &pkt.dst, pkt.dport, &pkt.src, pkt.sport, pkt.protocol);
+	else if (is_icmp(&pkt, v6) && quote_read(skb, &pkt, &quote, v6))
+		entry_key_set(&key, &quote.of.src, quote.of.sport, &quote.of.dst, quote.of.dport,
+			      quote.of.protocol);
+	else
 		return VERDICT_PASS;
-	entry_key_set(&key, &pkt.dst, pkt.dport, &pkt.src, pkt.sport, pkt.protocol);
 	entry = bpf_map_lookup_elem(&entries, &key);
 	if (!entry)
 		return VERDICT_PASS;

@@ -76,6 +76,8 @@ static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 		return verdict;
 	if (pkt.kind == PACKET_OTHER && is_tunnel(&pkt, v6))
 		return v6 ? leave_tunnel6(ctx) : leave_tunnel4(ctx);
+	if (pkt.kind == PACKET_OTHER && may_be_about_tunnel(ctx, &pkt, v6))
+		return note(ctx, EDGE_ERROR);
 	vip = vip_lookup(network_id, &pkt.dst, v6);
 	if (pkt.kind == PACKET_FLOW && (vip || is_snat_port(pkt.dport)))
 		return vip ? WIRE_SNAT_OURS : WIRE_SNAT;

@@ -53,10 +53,11 @@ static __always_inline enum packet_kind xdp_parse_ip4(struct xdp_md *ctx, struct
 	addr_set4(&pkt->dst, ip->daddr);
 	pkt->protocol = ip->protocol;
 	pkt->ip_check = ip->check;
-	if (ip->version != 4 || ip->ihl != IP4_BASE_BYTES / 4 || ip->ttl < 2 ||
-	    (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK)))
+	if (ip->version != 4)
+		return PACKET_MALFORMED;
+	if (ip->ihl != IP4_BASE_BYTES / 4 || (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK)))
 		return PACKET_OTHER;
-	return PACKET_FLOW;
+	return ip->ttl < 2 ? PACKET_LAST_HOP : PACKET_FLOW;
 }
 
 static __always_inline enum packet_kind xdp_parse_ip6(struct xdp_md *ctx, struct packet *pkt)
@@ -69,20 +70,22 @@ static __always_inline enum packet_kind xdp_parse_ip6(struct xdp_md *ctx, struct
 	addr_copy(pkt->dst.words, ip->daddr.in6_u.u6_addr32);
 	pkt->protocol = ip->nexthdr;
 	pkt->ip_check = 0;
-	return ip->version != 6 || ip->hop_limit < 2 ? PACKET_OTHER : PACKET_FLOW;
+	if (ip->version != 6)
+		return PACKET_MALFORMED;
+	return ip->hop_limit < 2 ? PACKET_LAST_HOP : PACKET_FLOW;
 }
 
 /*
  * xdp_parse() - read a frame's tuple.
  * @pkt: addresses are usable unless the kind is PACKET_UNREADABLE, ports only when it is
- *       PACKET_FLOW
+ *       PACKET_FLOW or PACKET_LAST_HOP
  */
 static __always_inline void xdp_parse(struct xdp_md *ctx, struct packet *pkt, const bool v6)
 {
 	const __be16 *l4;
 
 	pkt->kind = v6 ? xdp_parse_ip6(ctx, pkt) : xdp_parse_ip4(ctx, pkt);
-	if (pkt->kind != PACKET_FLOW)
+	if (pkt->kind != PACKET_FLOW && pkt->kind != PACKET_LAST_HOP)
 		return;
 	if (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP) {
 		pkt->kind = PACKET_OTHER;

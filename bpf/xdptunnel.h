@@ -145,6 +145,21 @@ static __always_inline bool is_tunnel(const struct packet *pkt, const bool v6)
 	       addr_equal(own.words, pkt->dst.words, v6);
 }
 
+/* may_be_about_tunnel() - an error to this node itself that a tunnel of its own may have met. */
+static __always_inline bool may_be_about_tunnel(struct xdp_md *ctx, const struct packet *pkt,
+						const bool v6)
+{
+	const __u8 *icmp =
+		(void *)(long)ctx->data + ETH_HLEN + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES);
+	struct addr own;
+
+	if (pkt->protocol != (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ||
+	    (const void *)(icmp + 1) > (const void *)(long)ctx->data_end ||
+	    *icmp != (v6 ? ICMP6_TOO_BIG : ICMP4_UNREACHABLE))
+		return false;
+	return own_address(&own, v6) && addr_equal(own.words, pkt->dst.words, v6);
+}
+
 static __always_inline int xdp_decapsulate(struct xdp_md *ctx, const bool v6)
 {
 	const int overhead = v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES;
@@ -193,8 +208,11 @@ static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *n
 	if (xdp_decapsulate(ctx, v6))
 		return xdp_drop(DROP_MALFORMED);
 	xdp_parse(ctx, &pkt, v6);
-	if (pkt.kind != PACKET_FLOW)
+	if (pkt.kind == PACKET_UNREADABLE || pkt.kind == PACKET_MALFORMED)
 		return xdp_drop(DROP_MALFORMED);
+	/* An error or a fragment: of a reply, if it is about a flow of this node. */
+	if (pkt.kind == PACKET_OTHER)
+		return note(ctx, EDGE_REPLY);
 	if (returns_here(&pkt, v6))
 		return note(ctx, EDGE_REPLY);
 	entry_key_set(&key, &pkt.src, pkt.sport, &pkt.dst, pkt.dport, pkt.protocol);

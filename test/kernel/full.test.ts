@@ -2,30 +2,12 @@
  * A flow table that takes no more rows. LRU tables evict instead, so the programs are compiled once
  * more with plain ones.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
 import { kernelTest, TC } from '../lib/kernel.js'
 import { tcp, udp } from '../lib/packet.js'
+import { compilePlain } from '../lib/plainTables.js'
 
-const BPF = new URL('../../../bpf/', import.meta.url).pathname
-const SOURCE = `
-#include <linux/bpf.h>
-#define BPF_MAP_TYPE_LRU_HASH BPF_MAP_TYPE_HASH
-#include "tc.bpf.c"
-`
-
-const folder = mkdtempSync(join(tmpdir(), 'fl-full-'))
-t.teardown(() => rmSync(folder, { recursive: true }))
-writeFileSync(join(folder, 'full.bpf.c'), SOURCE)
-// The Makefile knows the compiler and its flags; only the place of the sources differs.
-const places = [`OUT=${folder}`, 'SOURCES=full.bpf.c']
-execFileSync('make', ['-s', '-C', folder, '-f', join(BPF, 'Makefile'), ...places], {
-  env: { ...process.env, CPATH: BPF },
-})
-const object = join(folder, 'full.bpf.o')
+const object = compilePlain(t, 'tc.bpf.c')
 
 for (const [name, client, one, two, backend] of [
   ['IPv4', '10.1.0.2', '10.9.0.1', '10.9.0.2', '10.1.0.3'],

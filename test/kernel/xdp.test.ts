@@ -1,6 +1,6 @@
 /** Packets as a NIC has them: carried, handed on with a note, taken out of tunnels, or left alone. */
 import t, { type Test } from 'tap'
-import { OUTSIDE, STEP, Wire, XDP } from '../lib/edgePath.js'
+import { addressWords, OUTSIDE, STEP, Wire, wireDrops, XDP } from '../lib/edgePath.js'
 import { type Datapath, kernelTest } from '../lib/kernel.js'
 import { concat, echo, icmp, ip, isV6, tcp, udp } from '../lib/packet.js'
 
@@ -20,25 +20,6 @@ const FAMILIES = [
 const NODE = {
   edge_addr4: 0xc0000201,
   edge_addr6: [0x20010db8, 0, 0, 1],
-}
-
-/** Drops of the XDP path by name, those that are not 0. */
-function drops(dp: Datapath): Record<string, number> {
-  const path = dp.constant('PATH_XDP')
-  const paths = dp.constant('PATH_COUNT')
-  const names = Object.keys(dp.constants).filter((name) => /^DROP_(?!NONE|COUNT)/.test(name))
-  const counts = names.map((name): [string, number] => {
-    const values = dp.map('drops').getPerCpu(dp.constant(name) * paths + path) ?? []
-    return [name, values.reduce<number>((sum, value) => sum + Number(value), 0)]
-  })
-  return Object.fromEntries(counts.filter(([, count]) => count > 0))
-}
-
-function words(address: string): number[] {
-  const packet = isV6(address)
-    ? ip({ src: address, dst: address }, 59, Buffer.alloc(0)).subarray(22, 38)
-    : concat(Buffer.alloc(10), [255, 255], address.split('.').map(Number))
-  return [0, 4, 8, 12].map((at) => packet.readUInt32BE(at))
 }
 
 function edgeTest(title: string, body: (t: Test, dp: Datapath, wire: Wire) => void, own = true) {
@@ -76,7 +57,7 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
       4,
       'three by tc at the edge, one by XDP',
     )
-    t.same(drops(dp), {})
+    t.same(wireDrops(dp), {})
   })
 
   edgeTest(`${name}: UDP, with and without a checksum`, (t, dp, wire) => {
@@ -105,7 +86,7 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
       }
       for (const [what, packet] of Object.entries(others))
         t.same(wire.receive(packet), { verdict: XDP.PASS, packet }, what)
-      t.same(drops(dp), {})
+      t.same(wireDrops(dp), {})
     },
   )
 
@@ -168,7 +149,7 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
     }
     for (const [what, packet] of Object.entries(packets))
       t.same(wire.receive(packet), { verdict: XDP.PASS, packet, step: STEP.DECIDE }, what)
-    t.same(drops(dp), {})
+    t.same(wireDrops(dp), {})
   })
 
   edgeTest(`${name}: a flow whose backend is gone is left to tc`, (t, dp, wire) => {
@@ -183,7 +164,7 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
   edgeTest(
     `${name}: a peer's tunnel ends here, and who brought the flow is kept`,
     (t, dp, wire) => {
-      dp.map('peers').set({ addr: words(peer) }, 1)
+      dp.map('peers').set({ addr: addressWords(peer) }, 1)
       const frame = ip({ src: peer, dst: own }, tunnel, inner)
       const out = wire.receive(frame)
       t.same(out, {
@@ -192,28 +173,60 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
         step: STEP.ROUTE,
       })
       const [row] = [...dp.map('entries')] as [unknown, { node: number[] }][]
-      t.same(row?.[1].node, words(peer))
+      t.same(row?.[1].node, addressWords(peer))
     },
   )
 
   edgeTest(`${name}: a reply in a tunnel is told from what begins a flow`, (t, dp, wire) => {
     dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
     for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))
-    dp.map('peers').set({ addr: words(peer) }, 1)
+    dp.map('peers').set({ addr: addressWords(peer) }, 1)
     const reply = tcp({ src: backend, sport: 80, dst: client, dport: 40000, flags: 'A' })
     const out = wire.receive(ip({ src: peer, dst: own }, tunnel, reply.subarray(14)))
     t.equal(out.step, STEP.REPLY)
     t.equal(dp.map('entries').count(), 0)
   })
 
+  edgeTest(`${name}: what is not ordinary comes out of a peer's tunnel as well`, (t, dp, wire) => {
+    dp.map('peers').set({ addr: addressWords(peer) }, 1)
+    const tunnelled = (frame: Buffer) =>
+      wire.receive(ip({ src: peer, dst: own }, tunnel, frame.subarray(14)))
+    const lastHop = tcp({ ...there, ...data, dst: backend, ttl: 1 })
+    t.equal(tunnelled(lastHop).step, STEP.ROUTE)
+    t.equal(dp.map('entries').count(), 1, 'an error about it will find its way back')
+    const others = {
+      'an error': icmp({ src: client, dst: backend, type: isV6(vip) ? 2 : 3, rest: inner }),
+      'a fragment': udp({ ...there, dst: backend, fragment: { offset: 0, more: true } }),
+      'another protocol': ip({ src: client, dst: backend }, 132, Buffer.alloc(12)),
+    }
+    for (const [what, frame] of Object.entries(others)) {
+      const out = tunnelled(frame)
+      t.equal(out.step, STEP.REPLY, what)
+      t.same(out.packet.subarray(14), frame.subarray(14), what)
+    }
+    t.equal(dp.map('entries').count(), 1)
+    t.same(wireDrops(dp), {})
+  })
+
+  edgeTest(`${name}: an error to this node may be about a tunnel of its own`, (t, _, wire) => {
+    const [type, other] = isV6(vip) ? [2, 1] : [3, 11]
+    const error = icmp({ src: client, dst: own, type, rest: inner })
+    t.same(wire.receive(error), { verdict: XDP.PASS, packet: error, step: STEP.ERROR })
+    for (const packet of [
+      icmp({ src: client, dst: own, type: other, rest: inner }),
+      icmp({ src: client, dst: peer, type, rest: inner }),
+    ])
+      t.same(wire.receive(packet), { verdict: XDP.PASS, packet }, 'none of ours')
+  })
+
   edgeTest(
     `${name}: a tunnel from anybody else is dropped, as is rubbish in one`,
     (t, dp, wire) => {
       t.equal(wire.receive(ip({ src: client, dst: own }, tunnel, inner)).verdict, XDP.DROP)
-      t.same(drops(dp), { DROP_PEER: 1 })
-      dp.map('peers').set({ addr: words(peer) }, 1)
+      t.same(wireDrops(dp), { DROP_PEER: 1 })
+      dp.map('peers').set({ addr: addressWords(peer) }, 1)
       t.equal(wire.receive(ip({ src: peer, dst: own }, tunnel, Buffer.alloc(60))).verdict, XDP.DROP)
-      t.same(drops(dp), { DROP_PEER: 1, DROP_MALFORMED: 1 })
+      t.same(wireDrops(dp), { DROP_PEER: 1, DROP_MALFORMED: 1 })
       const elsewhere = ip({ src: peer, dst: client }, tunnel, inner)
       t.same(wire.receive(elsewhere), { verdict: XDP.PASS, packet: elsewhere }, 'to another node')
     },
@@ -225,11 +238,11 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
       const service = dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
       for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))
       dp.map('vias').set(service.backends.get(backend) ?? 0, {
-        addr: words(peer),
+        addr: addressWords(peer),
         kind: 1,
       })
       t.equal(wire.receive(tcp({ ...there, ...data })).verdict, XDP.DROP)
-      t.same(drops(dp), { DROP_NO_ROUTE: 1 })
+      t.same(wireDrops(dp), { DROP_NO_ROUTE: 1 })
     },
     false,
   )

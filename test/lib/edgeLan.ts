@@ -31,6 +31,8 @@ export class EdgeLan {
     readonly node: Namespace,
     readonly host: Namespace,
     readonly agents: Readonly<Record<'entry' | 'node' | 'host', Agent>>,
+    /** Adds a namespace to the wire by its `eth0`. */
+    readonly wireTap: (name: string, addresses: readonly string[]) => Promise<Namespace>,
   ) {}
 
   /** @param program of test/lib that the backend beyond the node runs */
@@ -58,7 +60,7 @@ export class EdgeLan {
       node: new Agent(lab, node, 'node'),
       host: new Agent(lab, host, 'host'),
     }
-    return new EdgeLan(lab, client, entry, node, host, agents)
+    return new EdgeLan(lab, client, entry, node, host, agents, join)
   }
 
   /** The agent of the entry node, on a service `web` with what `service` adds. */
@@ -78,7 +80,7 @@ export class EdgeLan {
       ],
     })
     entry.start('--detach-on-exit')
-    await entry.ready()
+    await entry.ready(60_000)
   }
 
   /** An agent that knows of no service outside, only whom it takes packets from. */
@@ -92,7 +94,7 @@ export class EdgeLan {
       services: [{ name: 'idle', network: 'net1', vip: ['10.1.0.99'], ports: [1], backends: [] }],
     })
     taker.start('--detach-on-exit')
-    await taker.ready()
+    await taker.ready(60_000)
   }
 
   /** Makes the host outside answer as the VIP: on lo, without ARP or ND for it. */
