@@ -71,7 +71,8 @@ export class EdgeAttachment {
   readonly #context: EdgeContext
   readonly #watcher: LinkWatcher
   readonly #ports = new Map<string, Port>()
-  #networks: readonly Attachment[] = []
+  /** Absent until told: an earlier agent's ways out must not be taken for nobody's. */
+  #networks: readonly Attachment[] | undefined
   #view: LinkView | undefined
   readonly #turns = new Turns(async () => this.#reconcile())
   #stale = false
@@ -143,6 +144,8 @@ export class EdgeAttachment {
     if (view === undefined) return
     const nics = view.links.filter(({ name }) => matchesAny(this.#options.interfaces, name))
     const waysOut = view.links.filter((link) => !nics.includes(link) && this.#isWayOut(link))
+    // Told meanwhile, they are for the next time.
+    const isTold = this.#networks !== undefined
     let stale = this.#stale
     this.#stale = false
     try {
@@ -151,7 +154,7 @@ export class EdgeAttachment {
       for (const [key, port] of this.#ports) if (!wanted.has(key)) await this.#drop(key, port)
       for (const link of waysOut) await this.#attach(view, link, stale, false)
       for (const link of nics) await this.#attach(view, link, stale, true)
-      await this.#prune()
+      if (isTold) await this.#prune()
       this.#context.onResult(undefined)
     } catch (error) {
       if (this.#turns.closed) return
@@ -165,7 +168,7 @@ export class EdgeAttachment {
   /** Replies leave a network by its bridge, or by a container's own interface. */
   #isWayOut({ name, master }: HostLink): boolean {
     if (master !== undefined) return false
-    return this.#networks.some(
+    return (this.#networks ?? []).some(
       ({ bridge, interfaces }) => bridge === name || matchesAny(interfaces, name),
     )
   }
