@@ -10,6 +10,7 @@
 #include "forward.h"
 #include "nat.h"
 #include "select.h"
+#include "stateless.h"
 #include "via.h"
 #include "vip.h"
 
@@ -30,6 +31,7 @@ struct admission {
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
+	__u32 stateless; /* the packet's hash leads it, if a row there is to be none */
 	bool embryonic;	 /* the table that the row is in, or is to be in */
 };
 
@@ -195,10 +197,9 @@ static __always_inline bool plan_direct(const struct admission *adm, struct flow
  *
  * Returns DROP_NONE or the reason to drop or refuse.
  */
-static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
-						  const struct admission *adm, __u32 service_id,
-						  struct flow *row, struct backend **backend,
-						  const bool v6)
+static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb, struct admission *adm,
+						  __u32 service_id, struct flow *row,
+						  struct backend **backend, const bool v6)
 {
 	const struct packet *pkt = &adm->pkt;
 	struct asker asker = {
@@ -209,11 +210,12 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
 	enum drop_reason reason;
 	struct service *svc;
 
-	if (!starts_flow(&adm->pkt))
+	svc = bpf_map_lookup_elem(&services, &service_id);
+	adm->stateless = svc && hash_leads(svc);
+	if (!starts_flow(&adm->pkt) && !adm->stateless)
 		return DROP_NO_FLOW;
 	if (!lengths_fit(skb, &adm->pkt, v6))
 		return DROP_MALFORMED;
-	svc = bpf_map_lookup_elem(&services, &service_id);
 	if (!svc)
 		return DROP_NO_SERVICE;
 	if (!source_allowed(svc, service_id, pkt->src.words, v6))
@@ -227,6 +229,9 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb,
 	reason = pick_backend(svc, service_id, v6, &asker, &row->backend, backend);
 	if (reason != DROP_NONE)
 		return reason;
+	adm->stateless = adm->stateless && as_dialled(row->backend);
+	if (!starts_flow(&adm->pkt) && !adm->stateless)
+		return DROP_NO_FLOW;
 	row->service = service_id;
 	row->incarnation = (*backend)->incarnation;
 	return DROP_NONE;
@@ -313,6 +318,12 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 			return drop_or_refuse(reason);
 		if (is_snat(row->backend))
 			return VERDICT_SNAT;
+		if (adm->stateless && rate_exceeded(adm->now)) {
+			if (starts_tcp(pkt))
+				count_connection(row->backend, packet_path);
+			count_event(EVENT_STATELESS, packet_path);
+			return carry_in(skb, pkt, row, backend, pkt->sport, v6);
+		}
 		if (addr_equal(backend->addr, pkt->src.words, v6))
 			start_hairpin(adm, row, v6);
 	} else if (vip->flags & VIP_NODE) {
@@ -330,7 +341,8 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 		return drop(reason);
 	if (!backend)
 		return carry_direct(skb, adm, v6);
-	count_connection(row->backend, packet_path);
+	if (starts_flow(pkt))
+		count_connection(row->backend, packet_path);
 	count_active(row->backend, true, PATH_TC);
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);

@@ -25,6 +25,13 @@ const volatile __u32 snat_last_port = 32767;
 /* At the edge: an XDP program sees every packet first and notes what is ours. */
 const volatile __u8 xdp_ahead = 0;
 
+/*
+ * New DSR flows in a window on one CPU beyond which those that a hash leads get no row;
+ * 0: any number gets one.
+ */
+const volatile __u32 stateless_above = 0;
+const volatile __u32 rate_window_jiffies = 250;
+
 /* The bridge that joins the network's containers; 0: they are routed. */
 const volatile __u32 bridge_ifindex = 0;
 const volatile __u8 bridge_mac[6] = {0};

@@ -68,6 +68,7 @@ enum event {
 	EVENT_REFUSED,	      /* a refusal was sent (RST, unreachable, ECONNREFUSED) */
 	EVENT_AFFINITY_MOVED, /* a client was given another backend than it had kept */
 	EVENT_ICMP_ERROR,     /* an ICMP error about a flow was translated */
+	EVENT_STATELESS,      /* a packet was led by its hash alone, without a row */
 	EVENT_COUNT,
 };
 

@@ -49,6 +49,8 @@ export interface EdgeConfig {
   readonly peers: readonly string[]
   /** Source ports for `return: snat`; absent: the programs' own. */
   readonly snatPorts?: PortRange
+  /** New DSR flows in a second on one CPU beyond which no rows are made; absent: the default. */
+  readonly statelessAbove?: number
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -129,6 +131,7 @@ function edgeOf({
   addresses,
   peers = [],
   snatPorts: ports,
+  statelessAbove,
 }: NonNullable<AgentSection['edge']>): EdgeConfig {
   const snatPorts = ports === undefined ? undefined : parsePortRange(ports)
   return {
@@ -136,6 +139,7 @@ function edgeOf({
     mode: mode ?? 'auto',
     peers: [...new Set(peers.map(canonicalAddress))],
     ...(snatPorts && { snatPorts }),
+    ...(statelessAbove !== undefined && { statelessAbove }),
     ...(addresses && { addresses: [...new Set(addresses.map(canonicalAddress))] }),
   }
 }

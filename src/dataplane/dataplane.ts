@@ -14,6 +14,7 @@ import { PinnedMaps, type Limits } from './pinnedMaps.js'
 import { Pins } from './pins.js'
 import {
   DEFAULT_SNAT_PORTS,
+  DEFAULT_STATELESS_ABOVE,
   DEFAULT_TIMERS,
   loadAbort,
   sweepKnobs,
@@ -135,6 +136,7 @@ export class Dataplane {
       timers: { ...DEFAULT_TIMERS, ...options.timers },
       features,
       snatPorts: options.edge?.snatPorts ?? DEFAULT_SNAT_PORTS,
+      statelessAbove: options.edge?.statelessAbove ?? DEFAULT_STATELESS_ABOVE,
       hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
       ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
     }

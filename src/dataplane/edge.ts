@@ -31,6 +31,7 @@ export interface EdgeOptions {
   readonly peers?: readonly string[]
   /** Source ports for `return: snat`. */
   readonly snatPorts?: PortRange
+  readonly statelessAbove?: number
 }
 
 export interface EdgeContext {

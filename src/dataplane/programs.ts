@@ -33,6 +33,8 @@ export interface ProgramSettings {
   readonly randomSeed?: bigint
   /** Source ports for `return: snat`. */
   readonly snatPorts: PortRange
+  /** New DSR flows in a second on one CPU beyond which those that a hash leads get no row. */
+  readonly statelessAbove: number
 }
 
 /** Ports from the first to the last. */
@@ -43,6 +45,9 @@ export interface PortRange {
 
 /** Below the range that Linux gives to sockets, and above most that servers have. */
 export const DEFAULT_SNAT_PORTS: PortRange = { first: 16_384, last: 32_767 }
+
+/** Some of what one CPU can admit in a second; a table of a million rows lasts a while then. */
+export const DEFAULT_STATELESS_ABOVE = 50_000
 
 /** The bridge that joins a network's containers. */
 export interface BridgePort {
@@ -104,7 +109,7 @@ export function loadXdp(
 }
 
 function atEdge(
-  { snatPorts: { first: from, last } }: ProgramSettings,
+  { snatPorts: { first: from, last }, statelessAbove, hz }: ProgramSettings,
   { constants }: PinnedMaps,
   addresses: readonly string[],
 ) {
@@ -116,6 +121,8 @@ function atEdge(
     edge_addr6: [...toWords(first(6) ?? '::')],
     snat_first_port: from,
     snat_last_port: last,
+    stateless_above: statelessAbove,
+    rate_window_jiffies: hz,
   }
 }
 

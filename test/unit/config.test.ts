@@ -187,3 +187,14 @@ t.test('source ports for snat are a range, not of privileged ports, and no small
     )
   t.end()
 })
+
+t.test('the rate above which DSR connections get no row', (t) => {
+  const edge = (rate: string) =>
+    configOf(t, `{edge: {interfaces: [eth0], statelessAbove: ${rate}}}`).edge
+  t.equal(edge('0')?.statelessAbove, 0)
+  t.equal(edge('1000')?.statelessAbove, 1000)
+  t.equal(configOf(t, '{edge: {interfaces: [eth0]}}').edge?.statelessAbove, undefined)
+  for (const bad of ['-1', '1.5', 'many', '100000001'])
+    t.throws(() => edge(bad), { code: 'CONFIG', message: /statelessAbove/ }, bad)
+  t.end()
+})

@@ -389,6 +389,11 @@ export const agentSchema = fields(
         snatPorts: portRange(
           'Source ports for return: snat, which nothing else on the node may use; default 16384-32767',
         ).optional(),
+        statelessAbove: integer(
+          0,
+          100_000_000,
+          'New DSR connections in a second on one CPU beyond which sh and maglev keep no row; default 50000; 0: never',
+        ).optional(),
       },
       'Traffic from outside; absent: there is none',
     ).optional(),
