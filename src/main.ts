@@ -60,7 +60,10 @@ class SinkProblems {
   }
 }
 
-/** Sends each state to the sinks, the newest only, the kernel before the names. */
+/**
+ * Sends each state to the sinks, the newest only, the kernel before the names. The kernel is told at
+ * once: it does not wait while names of an earlier state are prepared, or listeners opened.
+ */
 class Distributor {
   /** Revision that DNS has. The kernel may be behind, if that took too long. */
   named = 0
@@ -74,6 +77,7 @@ class Distributor {
   ) {}
 
   send(state: State): void {
+    this.dataplane.apply(state)
     this.latest = state
     this.running ??= this.drain().finally(() => (this.running = undefined))
   }
@@ -81,7 +85,6 @@ class Distributor {
   private async drain(): Promise<void> {
     for (let state = this.latest; state; state = this.latest) {
       this.latest = undefined
-      this.dataplane.apply(state)
       const settled = this.dataplane.settled(state.revision)
       // A kernel that refuses a row must not keep the other names from being answered.
       await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)

@@ -15,6 +15,9 @@ export class StateFile {
   private queue: Promise<void> = Promise.resolve()
   /** Differs from what is on disk after a failed write, which the next save then makes good. */
   private written: string
+  /** Last given to `save`, and that of it which is on disk. */
+  private given: ReadonlyMap<string, string> | undefined
+  private saved: ReadonlyMap<string, string> | undefined
 
   private constructor(
     readonly path: string,
@@ -58,17 +61,21 @@ export class StateFile {
    * @throws Error of the file system; the old file is whole then
    */
   save(vips: ReadonlyMap<string, string>): Promise<void> {
+    // The same map as the last time, and on disk: encoding ten thousand of them takes a while.
+    if (vips === this.saved) return this.queue
     this.current = new Map(vips)
+    this.given = vips
     const done = this.queue.then(() => this.write())
     this.queue = done.catch(() => undefined)
     return done
   }
 
   private async write(): Promise<void> {
+    const { given } = this
     const text = encode(this.current)
-    if (text === this.written) return
-    await replaceFile(this.path, text)
+    if (text !== this.written) await replaceFile(this.path, text)
     this.written = text
+    this.saved = given
   }
 }
 

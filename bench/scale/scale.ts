@@ -1,163 +1,99 @@
 /**
- * What the agent needs to put many services into the kernel, and to change one of them.
- * usage: scale.js [--services N] [--changes N] [--json FILE]
+ * What the agent needs to put many services into the kernel, to change one of them, and to be scraped.
+ * usage: scale.js [--services N] [--rounds N] [--changes N] [--json FILE]
  * Exits with 1 when an aim is missed. Nothing is attached; no packet is sent.
  */
+import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { cpus, release } from 'node:os'
-import { parseArgs } from 'node:util'
-import { Model } from '../../src/model/model.js'
-import type { ServiceSpec, State } from '../../src/model/types.js'
-import { ScaleScene, services, serviceSpec, snapshot } from './scene.js'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import { measureChanges, type Changes } from './changes.js'
+import { measureSync, type Sync } from './cold.js'
+import { measureFile, type FileTimes } from './file.js'
+import { figures, machine, type Results } from './report.js'
+import { measureScrapes, type Scrapes } from './scrapes.js'
+import { median } from './timed.js'
 
-/** Milliseconds. */
-const AIMS = { coldSync: 1_000, changeP99: 10 } as const
+const OPTIONS = {
+  services: { type: 'string', default: '10000' },
+  rounds: { type: 'string', default: '5' },
+  changes: { type: 'string', default: '300' },
+  json: { type: 'string' },
+  /** Of this process alone: measures one thing and prints it. */
+  part: { type: 'string' },
+} as const
 
-interface Results {
-  /** Merging the source's snapshot into a state. */
-  mergeMs: number
-  /** From the state to all rows in empty maps. */
-  coldSyncMs: { wall: number; cpu: number }
-  /** The same with the rows of an earlier agent in the maps: read, compared, left. */
-  adoptMs: { wall: number; cpu: number }
-  rowsWritten: number
-  /** From Model.publish() to the rows in the kernel, one backend of one service replaced. */
-  changeMs: { p50: number; p99: number; max: number }
-  /** The same from the state on: what the dataplane takes of it. */
-  changeKernelMs: { p50: number; p99: number; max: number }
-  /** As `changeMs`, but by setStates(), as a health check tells it. */
-  stateChangeMs: { p50: number; p99: number; max: number }
+type Part = Sync | Changes | Scrapes | FileTimes
+
+/** A process of its own for every measurement: an agent that starts is not warm either. */
+async function inProcess<T extends Part>(part: string, args: readonly string[]): Promise<T> {
+  const script = fileURLToPath(import.meta.url)
+  const run = promisify(execFile)
+  const { stdout } = await run(process.execPath, [script, '--part', part, ...args], {
+    maxBuffer: 1 << 24,
+  })
+  return JSON.parse(stdout) as T
 }
 
-function quantiles(values: readonly number[]): { p50: number; p99: number; max: number } {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0
-  return { p50: at(0.5), p99: at(0.99), max: at(1) }
+async function rounds<T extends Part>(
+  count: number,
+  part: string,
+  args: readonly string[],
+): Promise<T[]> {
+  const results: T[] = []
+  for (let i = 0; i < count; i++) results.push(await inProcess<T>(part, args))
+  return results
 }
 
-async function timed(action: () => Promise<void> | void): Promise<number> {
-  return (await timedBoth(action)).wall
+async function measurePart(part: string, services: number, changes: number): Promise<Part> {
+  if (part === 'sync') return measureSync(services)
+  if (part === 'changes') return measureChanges(services, changes)
+  if (part === 'scrapes') return measureScrapes(services)
+  return measureFile(services)
 }
 
-/** Both, because on a machine that others use the wall clock tells of them. */
-async function timedBoth(
-  action: () => Promise<void> | void,
-): Promise<{ wall: number; cpu: number }> {
-  const used = process.cpuUsage()
-  const started = performance.now()
-  await action()
-  const wall = performance.now() - started
-  const { user, system } = process.cpuUsage(used)
-  return { wall, cpu: (user + system) / 1000 }
+/** The median of each figure over the rounds. */
+function medians<T extends Part>(each: readonly T[]): T {
+  const [first] = each
+  const names = Object.keys(first ?? {}) as (keyof T)[]
+  return Object.fromEntries(
+    names.map((name) => [name, median(each.map((one) => Number(one[name])))]),
+  ) as unknown as T
 }
 
-async function put(scene: ScaleScene, state: State): Promise<void> {
-  scene.reconciler.apply(state)
-  await scene.reconciler.settled(state.revision)
-}
-
-async function changes(scene: ScaleScene, model: Model, specs: ServiceSpec[], count: number) {
-  const whole: number[] = []
-  const kernel: number[] = []
-  for (let i = 0; i < count; i++) {
-    const index = (i * 7919) % (specs.length - 1)
-    specs[index] = serviceSpec(index, 10, i + 1)
-    const next = snapshot([...specs])
-    const started = performance.now()
-    const state = model.publish('bench', next)
-    const merged = performance.now()
-    await put(scene, state)
-    whole.push(performance.now() - started)
-    kernel.push(performance.now() - merged)
-    // The ids that were given up are returned after a grace, not during the next change.
-    await new Promise((resolve) => setTimeout(resolve, 10))
+async function measure(services: string, changes: string, count: number): Promise<Results> {
+  const args = ['--services', services, '--changes', changes]
+  return {
+    sync: medians(await rounds<Sync>(count, 'sync', args)),
+    changes: medians(await rounds<Changes>(count, 'changes', args)),
+    scrapes: medians(await rounds<Scrapes>(count, 'scrapes', args)),
+    file: medians(await rounds<FileTimes>(1, 'file', args)),
   }
-  return { whole: quantiles(whole), kernel: quantiles(kernel) }
-}
-
-async function stateChanges(scene: ScaleScene, model: Model, count: number) {
-  const keys = [...model.current.services.keys()]
-  const took: number[] = []
-  for (let i = 0; i < count; i++) {
-    const key = keys[(i * 7919) % keys.length] ?? ''
-    const address = model.declared.get(key)?.backends[0]?.address ?? ''
-    const states = new Map([[key, new Map([[address, 'down' as const]])]])
-    took.push(await timed(() => put(scene, model.setStates(states))))
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-  return quantiles(took)
-}
-
-async function measure(count: number, changeCount: number): Promise<Results> {
-  const model = new Model({ sources: ['bench'] })
-  const specs = services(count)
-  let scene = await ScaleScene.open()
-  try {
-    let state = model.current
-    const mergeMs = await timed(() => void (state = model.publish('bench', snapshot(specs))))
-    const coldSyncMs = await timedBoth(() => put(scene, state))
-    if (scene.problems.length > 0) throw new Error(scene.problems[0]?.reason)
-    const rowsWritten = scene.reconciler.writes
-    await scene.close()
-    const adoptMs = await timedBoth(async () => {
-      scene = await ScaleScene.open(scene.pinPath)
-      await put(scene, state)
-    })
-    const written = scene.reconciler.writes
-    if (written > 0) throw new Error(`adopting wrote ${written} rows`)
-    const { whole, kernel } = await changes(scene, model, specs, changeCount)
-    const stateChangeMs = await stateChanges(scene, model, changeCount)
-    if (scene.problems.length > 0) throw new Error(scene.problems[0]?.reason)
-    return {
-      mergeMs,
-      coldSyncMs,
-      adoptMs,
-      rowsWritten,
-      changeMs: whole,
-      changeKernelMs: kernel,
-      stateChangeMs,
-    }
-  } finally {
-    await scene.remove()
-  }
-}
-
-function rounded(value: unknown): unknown {
-  if (typeof value === 'number') return Math.round(value * 100) / 100
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, rounded(each)]))
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      services: { type: 'string', default: '10000' },
-      changes: { type: 'string', default: '500' },
-      json: { type: 'string' },
-    },
-  })
-  const count = Number(values.services)
-  const results = await measure(count, Number(values.changes))
-  const document = {
-    machine: {
-      cpu: cpus()[0]?.model,
-      cpus: cpus().length,
-      kernel: release(),
-      node: process.version,
-    },
-    services: count,
-    aims: AIMS,
-    results: rounded(results),
+  const { values } = parseArgs({ options: OPTIONS })
+  const { services, changes, json, part } = values
+  if (part !== undefined) {
+    console.log(JSON.stringify(await measurePart(part, Number(services), Number(changes))))
+    return 0
   }
-  console.log(JSON.stringify(document, null, 2))
-  if (values.json !== undefined)
-    writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`)
-  const missed = [
-    ...(results.coldSyncMs.wall > AIMS.coldSync ? ['cold sync'] : []),
-    ...(results.changeMs.p99 > AIMS.changeP99 ? ['one change, p99'] : []),
-  ]
-  for (const aim of missed) console.log(`above the aim: ${aim}`)
-  return missed.length > 0 ? 1 : 0
+  const results = await measure(services, changes, Number(values.rounds))
+  const lines = figures(results)
+  for (const { name, value, unit, aim } of lines) {
+    const told = aim === undefined ? '' : `aim ${aim}  ${value <= aim ? 'met' : 'MISSED'}`
+    console.log(`${name.padEnd(52)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(4)} ${told}`)
+  }
+  const document = {
+    bench: 'scale',
+    machine: machine(),
+    rounds: Number(values.rounds),
+    services: Number(services),
+    changes: Number(changes),
+    figures: lines.map((line) => ({ ...line, value: Math.round(line.value * 100) / 100 })),
+  }
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(document, null, 2)}\n`)
+  return lines.some(({ value, aim }) => aim !== undefined && value > aim) ? 1 : 0
 }
 
 process.exitCode = await main()

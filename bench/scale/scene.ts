@@ -9,7 +9,7 @@ import { objectFiles } from '../../src/dataplane/programs.js'
 import { Reconciler } from '../../src/dataplane/reconciler.js'
 import { ensurePinDirectory } from '../../src/host/bpffs.js'
 import { silent } from '../../src/host/log.js'
-import type { Backend, Problem, ServiceSpec, Snapshot } from '../../src/model/types.js'
+import type { Backend, Problem, ServiceSpec, Snapshot, State } from '../../src/model/types.js'
 
 const OBJECTS = join(import.meta.dirname, '../../bpf')
 
@@ -83,12 +83,15 @@ export class ScaleScene {
   ) {}
 
   /** @param pinPath of an earlier scene, to take its maps over */
-  static async open(pinPath = `/sys/fs/bpf/fl_scale_${process.pid}`): Promise<ScaleScene> {
+  static async open(
+    pinPath = `/sys/fs/bpf/fl_scale_${process.pid}`,
+    sweepIntervalMs = 3_600_000,
+  ): Promise<ScaleScene> {
     await ensurePinDirectory(pinPath)
     const maps = await PinnedMaps.open(new Pins(pinPath), objectFiles(OBJECTS), LIMITS, silent)
     const installer = openInstaller(maps)
     const reconciler = new Reconciler(installer, {
-      sweepIntervalMs: 3_600_000,
+      sweepIntervalMs,
       onProblems: (problems) => (scene.problems = problems),
       log: silent,
     })
@@ -106,4 +109,9 @@ export class ScaleScene {
     await this.close()
     await detach(this.pinPath)
   }
+}
+
+export async function put(scene: ScaleScene, state: State): Promise<void> {
+  scene.reconciler.apply(state)
+  await scene.reconciler.settled(state.revision)
 }

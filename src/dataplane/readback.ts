@@ -12,7 +12,7 @@ import type {
 import type { Path } from '../model/types.js'
 import type { Installer } from './install.js'
 import type { PinnedMaps } from './pinnedMaps.js'
-import { sumCounters, type CounterFields } from './retirement.js'
+import type { CounterFields } from './retirement.js'
 import type { KernelMap } from './tables.js'
 
 /** Rows between two ids in use that are cheaper to read along than to leave out. */
@@ -59,18 +59,22 @@ export class KernelReadback implements Readback {
     const { ids, retirement } = this.#parts.installer
     const rows: BackendCounters[] = []
     const leaving = retirement.leaving()
-    const owners = new Map<number, { service: string; backend?: string }>()
-    for (const [id, { service: of, address }] of ids.backends.entries()) {
-      const service = ids.services.keyOf(of)
-      if (service === undefined) continue
-      const gone = leaving.has(id)
-      owners.set(id, { service, ...(!gone && { backend: address }) })
+    const retired: BackendCounters[] = []
+    const backends = [...ids.backends.entries()].map(([id]) => id)
+    const counted = [...this.#read('counters', backends)]
+    const active = this.#actives(counted.map(({ id }) => id))
+    for (const { id, path, value } of counted) {
+      const backend = ids.backends.backendOf(id)
+      const service = ids.services.keyOf(backend?.service ?? 0)
+      if (backend === undefined || service === undefined) continue
+      if (leaving.has(id)) retired.push({ service, path, ...value })
+      else
+        rows.push({ service, backend: backend.address, path, ...value, active: active(id, path) })
     }
-    this.#readPerCpu('counters', owners, rows)
-    const services = new Map<number, { service: string }>()
-    for (const [service, id] of ids.services.entries()) services.set(id, { service })
-    this.#readRetired(services, rows)
-    return mergeRows(rows)
+    const services = [...ids.services.entries()].map(([, id]) => id)
+    for (const { id, path, value } of this.#read('retired', services))
+      retired.push({ service: ids.services.keyOf(id) ?? '', path, ...value })
+    return [...rows, ...mergeRows(retired)]
   }
 
   drops(): ReasonCount[] {
@@ -114,38 +118,46 @@ export class KernelReadback implements Readback {
     return this.#parts.features
   }
 
-  #readPerCpu(
+  /** The rows of these ids that have counted anything. */
+  *#read(
     name: string,
-    owners: ReadonlyMap<number, { service: string; backend?: string }>,
-    rows: BackendCounters[],
-  ): void {
+    ids: readonly number[],
+  ): Generator<{ id: number; path: Path; value: Counters }> {
     const { maps } = this.#parts
     const paths = maps.constants.paths
-    for (const { index, value } of readRuns(maps.get(name), owners.keys(), paths.length)) {
-      const owner = owners.get(Math.floor(index / paths.length))
-      const path = paths[index % paths.length]
-      if (owner === undefined || path === undefined) continue
-      const active = name === 'counters' && owner.backend !== undefined
-      rows.push({
-        ...owner,
-        path: path as Path,
-        ...toCounters(value),
-        ...(active && this.#active(Math.floor(index / paths.length), path as Path)),
-      })
+    const map = maps.get(name)
+    const sum = summing(map)
+    for (const { first, values, count } of readRuns(map, ids, paths.length)) {
+      const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4)
+      const perRow = words.length / Math.max(1, count)
+      for (let row = 0; row < count; row++) {
+        const value = sum(words, row * perRow, perRow)
+        const path = paths[(first + row) % paths.length]
+        if (value === undefined || path === undefined) continue
+        yield { id: Math.floor((first + row) / paths.length), path: path as Path, value }
+      }
     }
   }
 
   /** The socket path has a gauge of its own; what is not of it stands with tc. */
-  #active(backend: number, path: Path): { active: number } {
-    const { maps } = this.#parts
-    const sock = Number(maps.get('sock_actives').get(backend) ?? 0n)
-    if (path === 'sock') return { active: sock }
-    if (path !== 'tc') return { active: 0 }
-    return { active: Math.max(0, Number(maps.get('actives').get(backend) ?? 0n) - sock) }
-  }
-
-  #readRetired(services: ReadonlyMap<number, { service: string }>, rows: BackendCounters[]): void {
-    this.#readPerCpu('retired', services, rows)
+  #actives(ids: readonly number[]): (id: number, path: Path) => number {
+    const gauge = (name: string): Map<number, number> => {
+      const values = new Map<number, number>()
+      for (const run of readRuns(this.#parts.maps.get(name), [...new Set(ids)], 1)) {
+        const words = new Uint32Array(run.values.buffer, run.values.byteOffset, run.count * 2)
+        for (let row = 0; row < run.count; row++) {
+          const live = wide(words, row * 2)
+          if (live > 0) values.set(run.first + row, live)
+        }
+      }
+      return values
+    }
+    const [all, socks] = [gauge('actives'), gauge('sock_actives')]
+    return (id, path) => {
+      const sock = socks.get(id) ?? 0
+      if (path === 'sock') return sock
+      return path === 'tc' ? Math.max(0, (all.get(id) ?? 0) - sock) : 0
+    }
   }
 
   #reasons(name: string, reasons: readonly string[]): ReasonCount[] {
@@ -163,13 +175,16 @@ export class KernelReadback implements Readback {
   }
 }
 
-/** The counters of ids in use that have counted, summed over the CPUs; near ids in batches. */
-function* readRuns(
-  map: KernelMap,
-  ids: Iterable<number>,
-  rowsPerId: number,
-): Generator<{ index: number; value: CounterFields }> {
-  const starts = [...ids].map((id) => id * rowsPerId).sort((a, b) => a - b)
+interface Run {
+  /** Index of the first row. */
+  readonly first: number
+  readonly values: Uint8Array
+  readonly count: number
+}
+
+/** The rows of some ids of an array, and of those between them that are not worth leaving out. */
+function* readRuns(map: KernelMap, ids: readonly number[], rowsPerId: number): Generator<Run> {
+  const starts = Float64Array.from(ids, (id) => id * rowsPerId).sort()
   for (let i = 0; i < starts.length;) {
     const first = starts[i] ?? 0
     let end = first + rowsPerId
@@ -179,44 +194,60 @@ function* readRuns(
   }
 }
 
-function* readRange(
-  map: KernelMap,
-  first: number,
-  end: number,
-): Generator<{ index: number; value: CounterFields }> {
-  const { keyCodec, valueCodec, keySize } = map
+function* readRange(map: KernelMap, first: number, end: number): Generator<Run> {
+  const { keyCodec, keySize } = map
   let cursor: Uint8Array | undefined
   if (first > 0) {
     // An array's batch goes on after the index it is given.
     cursor = new Uint8Array(Math.max(keySize, 8))
     keyCodec.encode(first - 1, cursor)
   }
-  let index = first
-  while (index < end) {
-    const batch = map.raw.lookupBatch(cursor, Math.min(BATCH, end - index))
-    const stride = batch.count === 0 ? 0 : batch.values.length / batch.count
-    const cpuStride = Math.ceil(valueCodec.size / 8) * 8
-    const zero = new Uint8Array(stride)
-    for (let row = 0; row < batch.count; row++, index++) {
-      const bytes = batch.values.subarray(row * stride, (row + 1) * stride)
-      if (Buffer.compare(bytes, zero) === 0) continue
-      const parts: CounterFields[] = []
-      for (let at = row * stride; at < (row + 1) * stride; at += cpuStride)
-        parts.push(valueCodec.decode(batch.values, at) as CounterFields)
-      yield { index, value: sumCounters(parts) }
-    }
-    if (batch.next === undefined) return
-    cursor = batch.next
+  for (let at = first; at < end;) {
+    const { values, count, next } = map.raw.lookupBatch(cursor, Math.min(BATCH, end - at))
+    yield { first: at, values, count }
+    if (next === undefined) return
+    at += count
+    cursor = next
   }
 }
 
-function toCounters(value: CounterFields): Counters {
-  return {
-    packetsIn: Number(value.packets_in),
-    bytesIn: Number(value.bytes_in),
-    packetsOut: Number(value.packets_out),
-    bytesOut: Number(value.bytes_out),
-    connections: Number(value.connections),
+/** 64 bits of a counter; beyond 2^53 it is as exact as a number can be. */
+function wide(words: Uint32Array, at: number): number {
+  const [one = 0, other = 0] = [words[at], words[at + 1]]
+  return LITTLE ? one + other * 2 ** 32 : other + one * 2 ** 32
+}
+
+const LITTLE = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1
+
+/**
+ * Sums rows of counters over the CPUs; undefined for one that has counted nothing. Not by the codec:
+ * an object of bigints for every CPU of each of some hundred thousand rows holds up everybody.
+ */
+function summing(
+  map: KernelMap,
+): (words: Uint32Array, from: number, length: number) => Counters | undefined {
+  const cpuBytes = Math.ceil(map.valueSize / 8) * 8
+  // The codec alone knows what is where: each field is found by a row that has nothing else.
+  const at = Object.fromEntries(
+    Array.from({ length: map.valueSize / 8 }, (_, i) => {
+      const bytes = new Uint8Array(map.valueSize).fill(1, i * 8, i * 8 + 8)
+      const row = map.valueCodec.decode(bytes) as CounterFields
+      return [Object.entries(row).find(([, value]) => value !== 0n)?.[0] ?? '', i * 2]
+    }),
+  ) as Record<keyof CounterFields, number>
+  return (words, from, length) => {
+    let used = 0
+    for (let i = from; i < from + length; i++) used |= words[i] ?? 0
+    if (used === 0) return undefined
+    const total = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, connections: 0 }
+    for (let cpu = from; cpu < from + length; cpu += cpuBytes / 4) {
+      total.packetsIn += wide(words, cpu + at.packets_in)
+      total.bytesIn += wide(words, cpu + at.bytes_in)
+      total.packetsOut += wide(words, cpu + at.packets_out)
+      total.bytesOut += wide(words, cpu + at.bytes_out)
+      total.connections += wide(words, cpu + at.connections)
+    }
+    return total
   }
 }
 

@@ -236,12 +236,13 @@ export class Reconciler {
     const { state, outside } = this.#inForce ?? {}
     if (state === undefined || outside !== this.#installer.outside) return undefined
     if (state.networks !== networks || state.services.size !== services.size) return undefined
-    const before = state.services.entries()
+    if (state.services === services) return []
+    const before = state.services.values()
     const replaced: Service[] = []
-    for (const [key, service] of services) {
-      const [oldKey, old] = before.next().value ?? []
-      if (key !== oldKey || old === undefined) return undefined
+    for (const service of services.values()) {
+      const old = before.next().value
       if (service === old) continue
+      if (old === undefined || serviceKey(service) !== serviceKey(old)) return undefined
       // One that has rows only now, or no longer, is not just another one.
       if (!hasRows(service, outside) || !hasRows(old, outside)) return undefined
       replaced.push(service)

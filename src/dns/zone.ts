@@ -7,6 +7,7 @@
  */
 
 import { Cidr, parseListen } from '../model/address.js'
+import { sameData } from '../model/diff.js'
 import type { Backend, Network, Port, Protocol, Service, State } from '../model/types.js'
 import {
   addressLabel,
@@ -81,8 +82,9 @@ const PROTOCOL_NAME = /^_(tcp|udp)\.(.+)$/
 
 /** One network's names. */
 class NetworkNames {
-  readonly #byName = new Map<string, Service>()
-  readonly #byAlias = new Map<string, Service[]>()
+  /** Places among the members. */
+  readonly #byName: Map<string, number>
+  readonly #byAlias: Map<string, number[]>
   readonly #subnets: readonly Cidr[]
   #byHostname: ReadonlyMap<string, HostName> | undefined
   #byAddress: ReadonlyMap<string, Pointer> | undefined
@@ -91,9 +93,29 @@ class NetworkNames {
     readonly network: Network,
     readonly domain: string | undefined,
     readonly members: readonly Service[],
+    /** Whose indexes do as well, when no service has come, gone or been called otherwise. */
+    previous?: NetworkNames,
   ) {
     this.#subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
-    for (const service of members) this.#add(service)
+    if (previous?.isNamedAs(members) === true) {
+      this.#byName = previous.#byName
+      this.#byAlias = previous.#byAlias
+      return
+    }
+    this.#byName = new Map()
+    this.#byAlias = new Map()
+    members.forEach((service, place) => this.#add(service, place))
+  }
+
+  isNamedAs(members: readonly Service[]): boolean {
+    return (
+      this.members.length === members.length &&
+      this.members.every((old, place) => {
+        const service = members[place]
+        if (service === old || service === undefined) return service === old
+        return service.name === old.name && sameData(service.aliases, old.aliases)
+      })
+    )
   }
 
   isOf(network: Network, domain: string | undefined, members: readonly Service[]): boolean {
@@ -105,24 +127,28 @@ class NetworkNames {
     )
   }
 
-  #add(service: Service): void {
-    this.#byName.set(service.name, service)
+  #add(service: Service, place: number): void {
+    this.#byName.set(service.name, place)
     for (const alias of service.aliases) {
       const sharing = this.#byAlias.get(alias)
-      if (sharing === undefined) this.#byAlias.set(alias, [service])
-      else sharing.push(service)
+      if (sharing === undefined) this.#byAlias.set(alias, [place])
+      else sharing.push(place)
     }
+  }
+
+  #named(name: string): Service | undefined {
+    return this.members[this.#byName.get(name) ?? -1]
   }
 
   /** A service's own name wins over aliases; services that share an alias answer together. */
   services(name: string, stack: string | undefined): readonly Service[] | undefined {
-    const ofStack = stack === undefined ? undefined : this.#byName.get(`${stack}_${name}`)
-    const own = ofStack ?? this.#byName.get(name)
+    const ofStack = stack === undefined ? undefined : this.#named(`${stack}_${name}`)
+    const own = ofStack ?? this.#named(name)
     if (own !== undefined) return [own]
     const aliased = this.#byAlias.get(name)
-    if (aliased !== undefined) return aliased
+    if (aliased !== undefined) return aliased.flatMap((place) => this.members[place] ?? [])
     for (const [head, tail] of cuts(name)) {
-      const qualified = this.#byName.get(`${tail}_${head}`)
+      const qualified = this.#named(`${tail}_${head}`)
       if (qualified !== undefined) return [qualified]
     }
     return undefined
@@ -211,7 +237,7 @@ class NetworkNames {
   #hostnames(): ReadonlyMap<string, HostName> {
     if (this.#byHostname !== undefined) return this.#byHostname
     const index = new Map<string, HostName>()
-    for (const { backends, ttlSeconds } of this.#byName.values()) {
+    for (const { backends, ttlSeconds } of this.members) {
       for (const backend of backends) {
         if (backend.hostname === undefined) continue
         const known = index.get(backend.hostname)
@@ -237,7 +263,7 @@ class NetworkNames {
         known.ttlSeconds = Math.min(known.ttlSeconds, ttlSeconds)
       }
     }
-    for (const { name, vips, backends, ttlSeconds } of this.#byName.values()) {
+    for (const { name, vips, backends, ttlSeconds } of this.members) {
       for (const vip of vips) point(vip, this.qualify(name), ttlSeconds)
       for (const { address, hostname, slot, state } of backends) {
         if (state === 'down') continue
@@ -368,7 +394,10 @@ export function buildZone(
     if (network === undefined) continue
     const known = previous?.covered.get(name)
     const unchanged = known?.isOf(network, options.domain, services) === true
-    covered.set(name, unchanged ? known : new NetworkNames(network, options.domain, services))
+    covered.set(
+      name,
+      unchanged ? known : new NetworkNames(network, options.domain, services, known),
+    )
   }
   return new Zone(state.revision, options, covered, new Set(state.networks.keys()))
 }

@@ -84,10 +84,11 @@ export function patch(merged: Merged, before: Snapshot, after: Snapshot): Servic
   if (!sameData(before.networks, after.networks)) return undefined
   const replaced: ServiceSpec[] = []
   const fresh = new Set<string>()
-  for (const [i, spec] of after.services.entries()) {
-    const old = before.services[i]
+  // By index: an iterator's pairs would be most of the cost.
+  for (let i = 0; i < after.services.length; i++) {
+    const [old, spec] = [before.services[i], after.services[i]]
     if (old === spec) continue
-    if (old === undefined || !claimsSame(old, spec)) return undefined
+    if (old === undefined || spec === undefined || !claimsSame(old, spec)) return undefined
     if (misfit(spec, merged.networks) !== undefined) return undefined
     replaced.push(spec)
     const known = new Set(old.backends.map(({ address }) => address))

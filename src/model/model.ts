@@ -104,13 +104,16 @@ export class Model {
     // The same objects from here on, so that comparing them again costs nothing.
     this.#merged = { ...this.#merged, services: this.#declared }
     const unchanged = this.#declared === declared
-    const overlaid = () =>
-      replaced
+    const overlaid = () => {
+      // With nothing to lay over they are the same map, and need no second copy.
+      if (this.#states.size === 0 && before.services === declared) return this.#declared
+      return replaced
         ? replacedIn(
             before.services,
             replaced.map((service) => this.#overlay(service)),
           )
         : adopted(before.services, this.#overlaid())
+    }
     return this.#replace({
       networks: adopted(before.networks, this.#merged.networks),
       services: unchanged ? before.services : overlaid(),

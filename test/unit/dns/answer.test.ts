@@ -187,3 +187,41 @@ t.test('networks in which nothing changed keep their indexes', (t) => {
   t.same(ask(after, 'new', 'A', { networks: ['overlay2'] }), found('10.0.2.77'))
   t.end()
 })
+
+t.test('a service that is replaced is answered anew, by its name and by its aliases', (t) => {
+  const of = (vip: string, alias: string) =>
+    state(
+      [network('overlay1')],
+      [
+        service('a', { vips: ['10.0.0.1'], aliases: ['both'] }),
+        service('b', { vips: [vip], aliases: ['both', alias] }),
+      ],
+    )
+  const zones = [buildZone(of('10.0.0.2', 'old'), undefined, OPTIONS)]
+  for (const [vip, alias] of [
+    ['10.0.0.3', 'old'],
+    ['10.0.0.3', 'new'],
+  ] as const)
+    zones.push(buildZone(of(vip, alias), undefined, OPTIONS, zones.at(-1)))
+  const addresses = (zone: (typeof zones)[number], name: string) =>
+    answer(zone, { name, type: 'A' }, ON1)?.answers.map((record) =>
+      'data' in record ? record.data : '',
+    )
+  t.same(
+    zones.map((zone) => addresses(zone, 'b')),
+    [['10.0.0.2'], ['10.0.0.3'], ['10.0.0.3']],
+  )
+  t.same(
+    zones.map((zone) => addresses(zone, 'both')),
+    [
+      ['10.0.0.1', '10.0.0.2'],
+      ['10.0.0.1', '10.0.0.3'],
+      ['10.0.0.1', '10.0.0.3'],
+    ],
+  )
+  t.same(
+    zones.map((zone) => addresses(zone, 'new')),
+    [[], [], ['10.0.0.3']],
+  )
+  t.end()
+})

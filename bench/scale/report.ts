@@ -1,0 +1,60 @@
+/** Figures by name, with their aims. */
+import { cpus, loadavg, release } from 'node:os'
+import type { Changes } from './changes.js'
+import type { Sync } from './cold.js'
+import type { FileTimes } from './file.js'
+import type { Scrapes } from './scrapes.js'
+
+export interface Results {
+  readonly sync: Sync
+  readonly changes: Changes
+  readonly scrapes: Scrapes
+  readonly file: FileTimes
+}
+
+export interface Figure {
+  readonly name: string
+  readonly value: number
+  readonly unit: string
+  /** At most. Absent: told only. */
+  readonly aim?: number
+}
+
+export function machine(): object {
+  return {
+    cpu: cpus()[0]?.model,
+    cpus: cpus().length,
+    kernel: release(),
+    node: process.version,
+    /** Processes that want to run, over the last five minutes: what wall times suffer from. */
+    load: Math.round((loadavg()[1] ?? 0) * 10) / 10,
+  }
+}
+
+export function figures({ sync, changes, scrapes, file }: Results): Figure[] {
+  return [
+    { name: 'rows of a cold sync', value: sync.rows, unit: '' },
+    { name: 'cold sync, agent time', value: sync.coldCpu, unit: 'ms', aim: 1000 },
+    { name: 'cold sync, wall', value: sync.coldWall, unit: 'ms' },
+    { name: 'merging the first snapshot, agent time', value: sync.mergeCpu, unit: 'ms' },
+    { name: 'taking over the same maps, agent time', value: sync.adoptCpu, unit: 'ms' },
+    { name: 'taking over the same maps, wall', value: sync.adoptWall, unit: 'ms' },
+    { name: 'one change, wall, median', value: changes.wallP50, unit: 'ms' },
+    { name: 'one change, wall, p99', value: changes.wallP99, unit: 'ms', aim: 10 },
+    { name: 'one change, agent time, median', value: changes.cpuP50, unit: 'ms' },
+    { name: 'one change, agent time, p99', value: changes.cpuP99, unit: 'ms' },
+    { name: 'one backend found down, wall, median', value: changes.stateWallP50, unit: 'ms' },
+    { name: 'one backend found down, wall, p99', value: changes.stateWallP99, unit: 'ms', aim: 10 },
+    { name: 'one backend found down, agent time, p99', value: changes.stateCpuP99, unit: 'ms' },
+    { name: 'one change during a sweep, wall, median', value: changes.sweepWallP50, unit: 'ms' },
+    { name: 'one change during a sweep, wall, p99', value: changes.sweepWallP99, unit: 'ms' },
+    { name: 'names of a new state, wall, median', value: changes.zoneP50, unit: 'ms' },
+    { name: 'series of a scrape', value: scrapes.series, unit: '' },
+    { name: 'size of a scrape', value: scrapes.megabytes, unit: 'MB' },
+    { name: 'a scrape, agent time', value: scrapes.cpu, unit: 'ms' },
+    { name: 'a scrape, wall', value: scrapes.wall, unit: 'ms' },
+    { name: 'a scrape, longest hold of the event loop', value: scrapes.held, unit: 'ms' },
+    { name: 'size of the same services as a file', value: file.megabytes, unit: 'MB' },
+    { name: 'parsing that file, agent time', value: file.parseCpu, unit: 'ms' },
+  ]
+}

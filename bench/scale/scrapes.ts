@@ -1,0 +1,69 @@
+/** /metrics with every counter in use, and how long others wait for it. */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { KernelReadback } from '../../src/dataplane/readback.js'
+import { Metrics } from '../../src/metrics/metrics.js'
+import { Model } from '../../src/model/model.js'
+import { put, ScaleScene, services, snapshot } from './scene.js'
+import { median, timed, type Timed } from './timed.js'
+
+/** Milliseconds, but for the last two. */
+export interface Scrapes {
+  readonly wall: number
+  readonly cpu: number
+  /** The longest that the event loop was held up. */
+  readonly held: number
+  readonly megabytes: number
+  readonly series: number
+}
+
+const SCRAPES = 3
+
+export async function measureScrapes(count: number): Promise<Scrapes> {
+  const model = new Model({ sources: ['bench'] })
+  const scene = await ScaleScene.open()
+  try {
+    await put(scene, model.publish('bench', snapshot(services(count))))
+    countSomething(scene)
+    const { installer, maps, reconciler } = scene
+    const readback = new KernelReadback({
+      ...{ maps, installer, features: {}, attachments: () => [] },
+      reconcile: () => reconciler.stats,
+    })
+    const state = () => model.current
+    const metrics = new Metrics({ readback, state, version: 'bench', kernel: 'bench' })
+    const taken: Timed[] = []
+    const held: number[] = []
+    let text: Buffer = Buffer.alloc(0)
+    for (let i = 0; i < SCRAPES; i++) {
+      const delay = monitorEventLoopDelay({ resolution: 1 })
+      delay.enable()
+      taken.push(await timed(async () => void (text = await metrics.render())))
+      // The histogram hears of the last stretch by its next tick.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      delay.disable()
+      held.push(delay.max / 1e6)
+    }
+    return {
+      wall: median(taken.map((each) => each.wall)),
+      cpu: median(taken.map((each) => each.cpu)),
+      held: median(held),
+      megabytes: text.length / 1e6,
+      series: text
+        .toString()
+        .split('\n')
+        .filter((line) => !line.startsWith('#')).length,
+    }
+  } finally {
+    await scene.remove()
+  }
+}
+
+/** A connection of each backend on the first path, as traffic would have left them. */
+function countSomething({ maps, installer }: ScaleScene): void {
+  const counters = maps.get('counters')
+  const paths = maps.constants.paths.length
+  const row = { packets_in: 9n, bytes_in: 999n, packets_out: 8n, bytes_out: 888n, connections: 1n }
+  const [first] = installer.ids.backends.entries()
+  const perCpu = counters.getPerCpu((first?.[0] ?? 0) * paths)?.map(() => row) ?? []
+  for (const [id] of installer.ids.backends.entries()) counters.setPerCpu(id * paths, perCpu)
+}
