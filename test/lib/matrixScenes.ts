@@ -13,7 +13,7 @@ import type { Teardown } from './stage.js'
 export const LOCAL_BACKENDS = ['b0', 'b1', 'b2'] as const
 
 /** Where a backend is, and how its replies come back. */
-export const PLACES = ['local', 'routed', 'entry', 'dsr-mac', 'dsr-tunnel'] as const
+export const PLACES = ['local', 'routed', 'entry', 'dsr-mac', 'dsr-tunnel', 'snat'] as const
 export type Place = (typeof PLACES)[number]
 
 /** One place for the clients of one path. */
@@ -22,6 +22,9 @@ export interface Scene {
   readonly client: Namespace
   readonly client4: string
   readonly client6: string
+  /** Whom a backend sees that is told the node's own address. */
+  readonly node4: string
+  readonly node6: string
   readonly choices: readonly Choice[]
   /** VIPs of the service that leads to a place, or of an algorithm's. */
   vip(service: string, family: 4 | 6): string
@@ -163,6 +166,7 @@ export async function buildContainers(t: Teardown): Promise<{ tc: Scene; sock: S
   await agent.ready(50_000)
   const scene = {
     agent,
+    ...{ node4: '10.1.0.1', node6: 'fd00:1::1' },
     choices: plan.choices,
     vip: (service: string, family: 4 | 6) => vipOf(plan, service, family),
     change: () => agent.apply(definition(true)),
@@ -170,14 +174,18 @@ export async function buildContainers(t: Teardown): Promise<{ tc: Scene; sock: S
   return { tc: { ...scene, ...forTc }, sock: { ...scene, ...forSock } }
 }
 
-async function answerAsVips(host: Namespace, vips: readonly string[]): Promise<void> {
+async function answerAsVips(
+  host: Namespace,
+  vips: readonly string[],
+  own: readonly string[],
+): Promise<void> {
   await host.sysctl('net.ipv4.conf.all.arp_ignore', '1')
   await host.sysctl('net.ipv4.conf.all.arp_announce', '2')
   for (const vip of vips) {
     const options = vip.includes(':') ? ['nodad'] : []
     await host.ip('address', 'add', vip, 'dev', 'lo', ...options)
   }
-  await respond(host, 'direct', ...vips)
+  await respond(host, 'direct', ...vips, ...own)
 }
 
 /** Clients outside, by XDP in the mode given. */
@@ -189,7 +197,8 @@ export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promis
     ...{ backends4: '10.4.0', backends6: 'fd00:4', choices: choices('entry') },
   }
   const vips = (name: Place): [string, string] => [vipOf(plan, name, 4), vipOf(plan, name, 6)]
-  await answerAsVips(lan.host, [...vips('dsr-mac'), ...vips('dsr-tunnel')])
+  const held = [...vips('dsr-mac'), ...vips('dsr-tunnel')]
+  await answerAsVips(lan.host, held, [LAN.host4, LAN.host6])
   await Promise.all([lan.startTaker('node', mode), lan.startTaker('host', mode)])
   const place = (name: Place, network: string, backend: object): object => ({
     ...{ name, network, ports: [80, '53/udp'], vip: vips(name), backends: [backend] },
@@ -214,6 +223,7 @@ export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promis
       }),
       place('dsr-mac', 'beyond', direct),
       place('dsr-tunnel', 'beyond', direct),
+      place('snat', 'beyond', direct),
       ...choiceServices(plan, changed),
     ],
   })
@@ -222,6 +232,7 @@ export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promis
   await agent.ready(50_000)
   return {
     ...{ agent, client: lan.client, client4: LAN.client4, client6: LAN.client6 },
+    ...{ node4: LAN.entry4, node6: LAN.entry6 },
     choices: plan.choices,
     vip: (service, family) => vipOf(plan, service, family),
     change: () => agent.apply(definition(true)),

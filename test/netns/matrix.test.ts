@@ -29,8 +29,18 @@ const COMES_BACK_HERE =
 
 /** Why a place is not reached by a path. */
 const NOT_APPLICABLE: Readonly<Record<Path, Partial<Record<Place, string>>>> = {
-  tc: { entry: BY_ITS_NETWORK, 'dsr-mac': BY_ITS_NETWORK, 'dsr-tunnel': BY_ITS_NETWORK },
-  socket: { entry: BY_ITS_NETWORK, 'dsr-mac': BY_ITS_NETWORK, 'dsr-tunnel': BY_ITS_NETWORK },
+  tc: {
+    entry: BY_ITS_NETWORK,
+    'dsr-mac': BY_ITS_NETWORK,
+    'dsr-tunnel': BY_ITS_NETWORK,
+    snat: BY_ITS_NETWORK,
+  },
+  socket: {
+    entry: BY_ITS_NETWORK,
+    'dsr-mac': BY_ITS_NETWORK,
+    'dsr-tunnel': BY_ITS_NETWORK,
+    snat: BY_ITS_NETWORK,
+  },
   'XDP native': { routed: COMES_BACK_HERE },
   'XDP generic': { routed: COMES_BACK_HERE },
 }
@@ -42,6 +52,7 @@ const ANSWERS: Readonly<Record<Place, string>> = {
   entry: 'beyond',
   'dsr-mac': 'direct',
   'dsr-tunnel': 'direct',
+  snat: 'direct',
 }
 
 const LABELS: Readonly<Record<Path, string>> = {
@@ -49,6 +60,12 @@ const LABELS: Readonly<Record<Path, string>> = {
   socket: 'sock',
   'XDP native': 'xdp',
   'XDP generic': 'xdp',
+}
+
+/** The address that a backend sees its client by. */
+function seen(scene: Scene, place: Place, family: 4 | 6): string {
+  if (place === 'snat') return family === 4 ? scene.node4 : scene.node6
+  return family === 4 ? scene.client4 : scene.client6
 }
 
 async function everyPlace(t: Test, path: Path, scene: Scene): Promise<void> {
@@ -68,7 +85,7 @@ async function everyPlace(t: Test, path: Path, scene: Scene): Promise<void> {
           job: { host, protocol, dials: 3 },
           expected: {
             id: ANSWERS[place],
-            client: family === 4 ? scene.client4 : scene.client6,
+            client: seen(scene, place, family),
             peer: `${host} ${protocol === 'tcp' ? 80 : 53}`,
           },
         })
