@@ -11,6 +11,7 @@ export interface GuestReport extends KernelReport {
 }
 
 const PACKETS = 2000
+const EDGE_PACKETS = 500
 const SEED = 61
 
 function fuzz(): GuestReport['fuzz'] {
@@ -29,7 +30,7 @@ function fuzz(): GuestReport['fuzz'] {
 function fuzzEdge(): string {
   const world = openEdgeWorld(0)
   try {
-    const failure = new Fuzzer(world.dp, world.targets, 'PATH_XDP').run(SEED, PACKETS)
+    const failure = new Fuzzer(world.dp, world.targets, 'PATH_XDP').run(SEED, EDGE_PACKETS)
     return failure ? describeFailure(failure) : ''
   } finally {
     world.close()
