@@ -84,9 +84,10 @@ export function patch(merged: Merged, before: Snapshot, after: Snapshot): Servic
   if (!sameData(before.networks, after.networks)) return undefined
   const replaced: ServiceSpec[] = []
   const fresh = new Set<string>()
-  // By index: an iterator's pairs would be most of the cost.
+  // By index: pairs would be most of the cost.
   for (let i = 0; i < after.services.length; i++) {
-    const [old, spec] = [before.services[i], after.services[i]]
+    const old = before.services[i]
+    const spec = after.services[i]
     if (old === spec) continue
     if (old === undefined || spec === undefined || !claimsSame(old, spec)) return undefined
     if (misfit(spec, merged.networks) !== undefined) return undefined
