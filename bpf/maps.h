@@ -244,6 +244,13 @@ struct source_key {
 
 #define SOURCE_KEY_BITS 192
 
+/* When a backend stopped taking flows: for the next agent. No program reads it. */
+struct drain {
+	__u64 since_ns;	   /* CLOCK_MONOTONIC */
+	__u32 incarnation; /* whose flows end when the time is over */
+	__u32 pad;
+};
+
 struct via {
 	__be32 addr[4]; /* where the tunnel ends, or with VIA_SNAT this node's own; 0: none yet */
 	__u32 kind;	/* enum via_kind */
@@ -530,6 +537,14 @@ struct {
 	__type(key, __u32); /* backend id, from 1 */
 	__type(value, struct backend);
 } backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32); /* backend id */
+	__type(value, struct drain);
+} drains SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -70,6 +70,8 @@ export interface Config {
   readonly cgroupPath?: string
   /** Between two comparisons of all kernel rows with the desired ones. */
   readonly sweepMs: number
+  /** How long connections to a draining or removed backend go on, if its service does not say. */
+  readonly drainSeconds?: number
   readonly dns: DnsConfig
   /** Absent: nothing is reached from outside. */
   readonly edge?: EdgeConfig
@@ -117,6 +119,7 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),
     sweepMs: durationMs(agent.sweep ?? '30s') ?? 30_000,
+    ...(agent.drain !== undefined && { drainSeconds: (durationMs(agent.drain) ?? 0) / 1000 }),
     dns: dnsOf(agent.dns ?? {}),
     ...(agent.edge && { edge: edgeOf(agent.edge) }),
     limits: limitsOf(agent.limits ?? {}),

@@ -142,6 +142,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     limits: config.limits,
     node: config.nodeName,
     ...(config.edge && { edge: config.edge }),
+    ...(config.drainSeconds !== undefined && { drainSeconds: config.drainSeconds }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
     log,

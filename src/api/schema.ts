@@ -81,6 +81,17 @@ export const serviceSchema = z.object({
     .optional(),
   thresholds: z.object({ upper: z.number(), lower: z.number() }).optional(),
   sourceRanges: z.object({ allow: z.array(z.string()), deny: z.array(z.string()) }).optional(),
+  /** Of idle connections, where not the default. */
+  timeouts: z
+    .object({
+      synSeconds: z.number().optional(),
+      establishedSeconds: z.number().optional(),
+      closingSeconds: z.number().optional(),
+      udpSeconds: z.number().optional(),
+    })
+    .optional(),
+  /** How long connections to a draining or removed backend go on, if not as the agent has it. */
+  drainSeconds: z.number().optional(),
   ttlSeconds: z.number(),
   vips: z.array(z.string()),
   /** Empty in mode vip: every TCP and UDP port. */

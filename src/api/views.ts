@@ -33,6 +33,7 @@ export function serviceView(
     mode: service.mode,
     algorithm: service.algorithm,
     ...choiceView(service),
+    ...lifeView(service),
     ttlSeconds: service.ttlSeconds,
     vips: [...service.vips],
     ports: service.ports.map((port) => ({ ...port })),
@@ -86,6 +87,14 @@ function choiceView({
     ...(sourceRanges !== undefined && {
       sourceRanges: { allow: [...sourceRanges.allow], deny: [...sourceRanges.deny] },
     }),
+  }
+}
+
+/** How long flows live; only what was asked for. */
+function lifeView({ timeouts, drainSeconds }: Service) {
+  return {
+    ...(timeouts !== undefined && { timeouts: { ...timeouts } }),
+    ...(drainSeconds !== undefined && { drainSeconds }),
   }
 }
 

@@ -46,6 +46,7 @@ function summary(service: ServiceView): string {
     ['ports', anyPort ? 'any' : list(ports)],
     ['aliases', list(service.aliases)],
     ['TTL', `${service.ttlSeconds} s`],
+    ...lifeRows(service),
     ...healthRows(service),
   ])
 }
@@ -66,6 +67,16 @@ function choiceRows(service: ServiceView): (readonly [string, Cell])[] {
   if (sourceRanges !== undefined) {
     rows.push(['allowed', list(sourceRanges.allow)], ['denied', list(sourceRanges.deny)])
   }
+  return rows
+}
+
+function lifeRows({ timeouts, drainSeconds }: ServiceView): (readonly [string, Cell])[] {
+  const rows: (readonly [string, Cell])[] = []
+  const idle = Object.entries(timeouts ?? {}).map(
+    ([name, seconds]) => `${name.replace('Seconds', '')} ${seconds} s`,
+  )
+  if (idle.length > 0) rows.push(['timeouts', list(idle)])
+  if (drainSeconds !== undefined) rows.push(['drain', `${drainSeconds} s`])
   return rows
 }
 

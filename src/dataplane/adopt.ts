@@ -34,7 +34,8 @@ export function adoptPinned(installer: Installer): void {
     const draft = drafts.get(service)
     const address = fromWords(addr)
     if (draft === undefined || !ids.backends.adopt(service, address, id)) continue
-    draft.backends.push({ id, address, words: addr, flags, weight, via: NO_VIA, down: false })
+    const found = { down: false, draining: false }
+    draft.backends.push({ id, address, words: addr, flags, weight, via: NO_VIA, ...found })
     const { family, key } = addressRow(draft.network, address)
     adoptVip(installer, draft, family, installer.vips[family].table.find(key), draft.backend)
   }
@@ -165,6 +166,7 @@ export function deleteOrphans(installer: Installer): void {
     tables.vias.delete(id)
     retirement.clearBackend(id)
   }
+  installer.drains.prune((id) => ids.backends.backendOf(id) !== undefined)
   for (const row of tables.names.rows()) {
     const { kind, id } = tables.names.keyAt(row)
     const known = kind === constants.name.network ? ids.networks : ids.services

@@ -40,6 +40,8 @@ export interface DataplaneOptions {
   /** CONFIG_HZ; absent: as the host tells. */
   readonly hz?: number
   readonly timers?: Partial<Timers>
+  /** How long flows of a draining or removed backend go on, where the service does not say. */
+  readonly drainSeconds?: number
   /** Absent: tcx where the kernel has it (6.6), else clsact. */
   readonly hook?: 'tcx' | 'clsact'
   /** Interfaces that lead outside; absent: none does. */
@@ -99,7 +101,8 @@ export class Dataplane {
     const { objectDir, limits, log } = options
     const maps = await PinnedMaps.open(pins, objectFiles(objectDir), limits, log)
     try {
-      const installer = openInstaller(maps, options.node, options.hz ?? features.tick.hz)
+      const hz = options.hz ?? features.tick.hz
+      const installer = openInstaller(maps, options.node, hz, options.drainSeconds)
       return new Dataplane(options, features, maps, lock, installer)
     } catch (error) {
       maps.close()

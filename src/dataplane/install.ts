@@ -7,9 +7,10 @@ import { FairleadError } from '../errors.js'
 import { sameData } from '../model/diff.js'
 import { serviceKey, type Family, type Network, type Service } from '../model/types.js'
 import { ClaimedTable, type Claim } from './claims.js'
+import type { Drains } from './drains.js'
 import type { BackendIds, Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
-import { sourcesOf, type Outside, type ViaPlan } from './outside.js'
+import { NO_VIA, sourcesOf, type Outside, type ViaPlan } from './outside.js'
 import type { Pace } from './pace.js'
 import type { AddressKey, PortRow, Tables, VipRow } from './records.js'
 import type { Retirement } from './retirement.js'
@@ -17,6 +18,7 @@ import {
   mergeVips,
   reachableBackends,
   servicePlan,
+  withLingering,
   type BackendPlan,
   type Fields,
   type PortPlan,
@@ -79,6 +81,7 @@ export class Installer {
     readonly retirement: Retirement,
     readonly constants: Constants,
     readonly adopted: boolean,
+    readonly drains: Drains,
     /** Name of this node. */
     readonly node = '',
     /** Jiffies in a second. */
@@ -106,6 +109,16 @@ export class Installer {
   /** Grows when flows of a backend have ended by our doing. */
   get endings(): number {
     return this.#endings
+  }
+
+  /** Services with a backend whose flows are to end now have to be installed anew. Are there any? */
+  expireDrains(): boolean {
+    const due = this.drains.due()
+    for (const key of due) {
+      const { source, ...held } = this.installed.get(key) ?? {}
+      if (source !== undefined) this.installed.set(key, held as Installed)
+    }
+    return due.size > 0
   }
 
   /** True when the kernel holds exactly this; nothing has to be written. */
@@ -166,6 +179,7 @@ export class Installer {
     for (const [id, service] of this.#leaving) {
       this.tables.backends.delete(id)
       this.tables.vias.delete(id)
+      this.drains.forget(id)
       this.#down.delete(id)
       this.retirement.leaveBackend(id, service)
       this.#endings++
@@ -207,8 +221,10 @@ export class Installer {
       node: this.node,
       backend: (address: string) => backendIds?.get(address) ?? 0,
     }
-    const plan = servicePlan(service, network, ids, this.constants, this.outside, backends)
-    this.#writeBackends(plan, undo)
+    const wanted = servicePlan(service, network, ids, this.constants, this.outside, backends)
+    const lingering = this.#lingering(before, service, wanted)
+    const plan = withLingering(wanted, lingering, networkId, this.constants)
+    this.#writeBackends(plan, key, service, undo)
     const range4 = this.#writeRing(plan.ring4, before?.ring4, before?.range4, undo)
     const range6 = this.#writeRing(plan.ring6, before?.ring6, before?.range6, undo)
     const sources = this.#writeSources(plan, undo)
@@ -253,28 +269,48 @@ export class Installer {
     if (this.adopted) this.retirement.clearBackend(id)
   }
 
-  #writeBackends(plan: ServicePlan, undo: Undo): void {
+  /** Backends that the service has lost, but whose flows may go on for a while. */
+  #lingering(
+    before: Installed | undefined,
+    service: Service,
+    { backends: wanted }: ServicePlan,
+  ): BackendPlan[] {
+    const seconds = this.drains.secondsOf(service)
+    if (before === undefined || seconds === undefined || seconds === 0) return []
+    const kept = new Set(wanted.map(({ id }) => id))
+    return before.backends.flatMap((backend) => {
+      const { id } = backend
+      const row = kept.has(id) ? undefined : this.tables.backends.get(id)
+      if (row === undefined || !this.drains.mayLinger(backend, row.incarnation, seconds)) return []
+      // A backend that was adopted knows only its row.
+      const via = this.tables.vias.get(id)
+      return { ...backend, via: via === undefined ? NO_VIA : { words: via.addr, kind: via.kind } }
+    })
+  }
+
+  #writeBackends(plan: ServicePlan, key: string, service: Service, undo: Undo): void {
     const { backends } = this.tables
-    const begins = ({ id, down, via }: BackendPlan) =>
-      !backends.has(id) || (down && !this.#down.has(id)) || this.#changesEnds(id, via)
-    const renewed = new Set(plan.backends.filter(begins).map(({ id }) => id))
+    const seconds = this.drains.secondsOf(service)
+    const renewed = new Set(plan.backends.filter((backend) => this.#isRenewed(backend, seconds)))
     let incarnation = this.#reserveIncarnations(renewed.size)
     for (const backend of plan.backends) {
       this.#writeVia(backend, undo)
       const before = backends.get(backend.id)
       const wasDown = this.#down.has(backend.id)
-      const renew = renewed.has(backend.id)
-      backends.put(backend.id, {
+      const row = {
         addr: backend.words,
         service: plan.id,
-        incarnation: renew || before === undefined ? ++incarnation : before.incarnation,
+        incarnation: renewed.has(backend) ? ++incarnation : (before?.incarnation ?? 0),
         flags: backend.flags,
         weight: backend.weight,
-      })
-      if (renew && before !== undefined) {
+      }
+      backends.put(backend.id, row)
+      if (renewed.has(backend) && before !== undefined) {
         this.retirement.clearActive(backend.id)
         this.#endings++
       }
+      const unfollow = this.drains.follow(backend, row.incarnation, key, seconds)
+      if (unfollow !== undefined) undo.push(unfollow)
       setMembership(this.#down, backend.id, backend.down)
       undo.push(() => {
         setMembership(this.#down, backend.id, wasDown)
@@ -289,6 +325,14 @@ export class Installer {
     const { here, snat } = this.constants.via
     const before = this.tables.vias.get(id)?.kind ?? here
     return before !== kind && (before === snat || kind === snat)
+  }
+
+  /** Is it new, or do all the flows that it has end? */
+  #isRenewed({ id, down, draining, via }: BackendPlan, seconds: number | undefined): boolean {
+    const { backends } = this.tables
+    if (!backends.has(id) || (down && !this.#down.has(id)) || this.#changesEnds(id, via))
+      return true
+    return draining && this.drains.isOver(id, backends.get(id)?.incarnation ?? 0, seconds)
   }
 
   #writeVia({ id, via: wanted }: BackendPlan, undo: Undo): void {

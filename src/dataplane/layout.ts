@@ -40,6 +40,7 @@ const RECORDS: Readonly<Record<string, Value>> = {
   source_key: { prefix_bits: U32, service: U32, family: U32, addr: ADDRESS },
   via: { addr: ADDRESS, kind: U32 },
   peer_key: { addr: ADDRESS },
+  drain: { since_ns: U64, incarnation: U32, pad: 0 },
   timers: { syn_jiffies: U32, established_jiffies: U32, closing_jiffies: U32, udp_jiffies: U32 },
   netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
   name_key: { kind: U32, id: U32 },

@@ -1,6 +1,7 @@
 /** Puts the pieces of the map side together: pinned maps, their shadows, the ids, the installer. */
 import { adoptPinned } from './adopt.js'
 import { ArrayTable, SlotTable } from './arrayTable.js'
+import { Drains } from './drains.js'
 import { HashTable } from './hashTable.js'
 import { BackendIds, Ids } from './ids.js'
 import { Installer } from './install.js'
@@ -12,8 +13,14 @@ import { SlotAllocator } from './slots.js'
 /**
  * @param node name of this node
  * @param hz   jiffies in a second
+ * @param drainSeconds of services that do not say
  */
-export function openInstaller(maps: PinnedMaps, node = '', hz = 250): Installer {
+export function openInstaller(
+  maps: PinnedMaps,
+  node = '',
+  hz = 250,
+  drainSeconds?: number,
+): Installer {
   const tables: Tables = {
     vips: {
       4: new HashTable('vips4', maps.get('vips4')),
@@ -30,6 +37,7 @@ export function openInstaller(maps: PinnedMaps, node = '', hz = 250): Installer 
     vias: new ArrayTable('vias', maps.get('vias')),
     peers: new HashTable('peers', maps.get('peers')),
     timers: new ArrayTable('timers', maps.get('timers')),
+    drains: new HashTable('drains', maps.get('drains')),
     netnses: new HashTable('netnses', maps.get('netnses')),
     names: new HashTable('names', maps.get('names')),
     layout: new ArrayTable('layout', maps.get('layout')),
@@ -58,6 +66,7 @@ export function openInstaller(maps: PinnedMaps, node = '', hz = 250): Installer 
     retirement,
     maps.constants,
     maps.adopted,
+    new Drains(tables.drains, drainSeconds),
     node,
     hz,
   )

@@ -308,6 +308,7 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['slots', limits.slots],
     ['backends', limits.backends + 1],
     ['vias', limits.backends + 1],
+    ['drains', limits.backends],
     ['entries', limits.flows],
     ['actives', limits.backends + 1],
     ['sock_actives', limits.backends + 1],

@@ -194,7 +194,8 @@ export class Reconciler {
     clearTimeout(this.#timer)
     const now = performance.now()
     const leaving = now + (this.#installer.retirement.dueMs ?? Infinity)
-    const next = Math.min(this.#nextSweep, this.#nextTry, leaving)
+    const drained = now + (this.#installer.drains.dueMs ?? Infinity)
+    const next = Math.min(this.#nextSweep, this.#nextTry, leaving, drained)
     if (next === Infinity || this.#closed) return
     this.#timer = setTimeout(() => this.#wake(), Math.max(1, next - now))
   }
@@ -206,6 +207,7 @@ export class Reconciler {
     this.#failed.clear()
     installer.slots.nextCycle()
     this.#finishLeaving(false)
+    if (installer.expireDrains()) this.#inForce = undefined
     this.#takeNetworks(state)
     const pace = new Pace(this.#leaving.signal)
     const wanted = this.#replaced(state) ?? (await this.#compared(state, pace))

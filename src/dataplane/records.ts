@@ -84,6 +84,7 @@ export interface Tables {
   readonly vias: ArrayTable<ViaRow>
   readonly peers: HashTable
   readonly timers: ArrayTable<TimersRow>
+  readonly drains: HashTable
   readonly netnses: HashTable<bigint>
   readonly names: HashTable<NameKey, NameRow>
   readonly layout: ArrayTable<LayoutRow>
@@ -100,6 +101,7 @@ export function tablesInOrder(tables: Tables): Sweepable[] {
     tables.slots,
     tables.sources,
     tables.timers,
+    tables.drains,
     tables.services,
     tables.ports[4],
     tables.ports[6],

@@ -57,6 +57,8 @@ export interface BackendPlan {
   readonly via: ViaPlan
   /** Its flows end: the row changes incarnation. */
   readonly down: boolean
+  /** It takes no new flow and keeps those it has, for as long as the service allows. */
+  readonly draining: boolean
 }
 
 /** A row of vips4 or vips6, or what one service adds to it. */
@@ -151,6 +153,7 @@ export function servicePlan(
       weight,
       via: viaOf(backend, service, outside, words),
       down: state === 'down',
+      draining: closed && state === 'draining',
     }
   })
   return {
@@ -181,6 +184,37 @@ function isOnLink(network: Network, words: readonly number[]): boolean {
 
 function familyOf([a, b, c]: readonly number[]): Family {
   return a === 0 && b === 0 && c === 0xffff ? 4 : 6
+}
+
+/**
+ * The plan with backends that the service has lost and that may keep their flows.
+ *
+ * @param network id
+ */
+export function withLingering(
+  plan: ServicePlan,
+  lingering: readonly BackendPlan[],
+  network: number,
+  words: Words,
+): ServicePlan {
+  if (lingering.length === 0) return plan
+  const rows = lingering.map(({ address }) => ({
+    ...addressRow(network, address),
+    flags: words.vip.backend,
+    service: 0,
+  }))
+  return {
+    ...plan,
+    backends: [
+      ...plan.backends,
+      ...lingering.map((backend) => ({
+        ...backend,
+        flags: backend.flags | words.closed,
+        draining: true,
+      })),
+    ],
+    vips: [...plan.vips, ...rows],
+  }
 }
 
 function servingOf(

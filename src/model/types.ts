@@ -186,6 +186,11 @@ export interface ServiceSpec {
   /** Absent: backends are not checked. */
   readonly health?: HealthCheck
   readonly timeouts?: Timeouts
+  /**
+   * How long flows of a backend that drains or was removed may go on. Absent: the agent's default;
+   * without one, those of a draining backend until they end, those of a removed one not at all.
+   */
+  readonly drainSeconds?: number
 }
 
 /** A service on one network with its VIPs settled: none in mode dnsrr or if the pool had none. */

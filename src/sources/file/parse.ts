@@ -213,6 +213,7 @@ function commonPart(
     backends: backendsOf(entry, complain),
     ...(health === undefined ? {} : { health }),
     ...(entry.timeouts === undefined ? {} : { timeouts: timeoutsOf(entry.timeouts) }),
+    ...(entry.drain === undefined ? {} : { drainSeconds: (durationMs(entry.drain) ?? 0) / 1000 }),
   }
 }
 

@@ -272,6 +272,14 @@ const timeoutsSchema = fields(
   'How long a connection may be idle before it is forgotten',
 )
 
+function drain(fallback: string) {
+  return duration(
+    0,
+    2_592_000_000,
+    `How long connections to a draining or removed backend go on; default ${fallback}`,
+  ).optional()
+}
+
 export const serviceSchema = fields(
   {
     name: label('Name of the service'),
@@ -314,6 +322,7 @@ export const serviceSchema = fields(
     backends: list(backendSchema, MAX_BACKENDS_OF_ONE, 'May be empty: refused at once').optional(),
     health: healthSchema.optional(),
     timeouts: timeoutsSchema.optional(),
+    drain: drain("the agent's"),
   },
   'A service on one or several networks',
 )
@@ -344,6 +353,7 @@ export const agentSchema = fields(
       3_600_000,
       'How often every row of the kernel maps is compared with what it should be; default 30s',
     ).optional(),
+    drain: drain('draining: until they end, removed: not at all'),
     cgroup: absolutePath('cgroup v2 directory for the socket hooks; default: found').optional(),
     dns: fields({
       listen: list(

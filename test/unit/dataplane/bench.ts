@@ -51,7 +51,12 @@ export class Bench {
 
   static async open(
     pinPath: string,
-    options: { limits?: Partial<Limits>; sweepIntervalMs?: number; objectDir?: string } = {},
+    options: {
+      limits?: Partial<Limits>
+      sweepIntervalMs?: number
+      objectDir?: string
+      drainSeconds?: number
+    } = {},
   ): Promise<Bench> {
     await ensurePinDirectory(pinPath)
     const limits = { ...LIMITS, ...options.limits }
@@ -61,7 +66,7 @@ export class Bench {
       limits,
       silent,
     )
-    const installer = openInstaller(maps)
+    const installer = openInstaller(maps, '', 250, options.drainSeconds)
     const reconciler = new Reconciler(installer, {
       sweepIntervalMs: options.sweepIntervalMs ?? 3_600_000,
       onProblems: (problems) => (bench.problems = problems),

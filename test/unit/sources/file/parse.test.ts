@@ -66,6 +66,39 @@ networks:
   t.end()
 })
 
+t.test('timeouts and drain', (t) => {
+  const [one, two, none] = good(`  - name: one
+    network: net
+    drain: 1m
+    timeouts: {syn: 1500ms, established: 30, closing: 2s, udp: 2h}
+  - {name: two, network: net, drain: 0, timeouts: {udp: 1s}}
+  - {name: none, network: net}
+`)
+  t.same(one?.timeouts, {
+    synSeconds: 1.5,
+    establishedSeconds: 30,
+    closingSeconds: 2,
+    udpSeconds: 7200,
+  })
+  t.equal(one?.drainSeconds, 60)
+  t.same(two?.timeouts, { udpSeconds: 1 })
+  t.equal(two?.drainSeconds, 0)
+  t.notOk(none && ('timeouts' in none || 'drainSeconds' in none))
+  for (const [fields, reason] of [
+    ['timeouts: {udp: 0s}', /timeouts\.udp: must be a duration 1s\.\.2592000s/],
+    ['timeouts: {syn: 31d}', /timeouts\.syn: must be a duration/],
+    ['timeouts: {idle: 5s}', /timeouts\.idle: is an unknown field/],
+    ['drain: soon', /drain: must be a duration/],
+    ['drain: -1', /drain: must be a duration/],
+    ['drain: 721h', /drain: must be a duration/],
+  ] as const) {
+    const found = mistakesOf(fields)
+    t.equal(found.length, 1, fields)
+    t.match(found[0]?.replace(/^\S+ services\[0\]\./, ''), reason)
+  }
+  t.end()
+})
+
 t.test('a service with everything, and one with nothing', (t) => {
   const [full, bare] = good(`
   - name: Vote
