@@ -692,6 +692,14 @@ struct {
 	__type(value, __u64);
 } actives SEC(".maps");
 
+/* Rows that only see off a flow that has ended, as the last sweep found. index: backend id */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} inactives SEC(".maps");
+
 /* The part of the socket path (TCP), which a recount of flows would not find. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -15,6 +15,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 struct recount {
 	__u64 counted;
 	__u64 before;
+	__u64 ended; /* rows that stay although their flow has ended */
 };
 
 /* index: backend id. Of one run at a time. */
@@ -45,11 +46,13 @@ static __always_inline bool stays(struct flow *row, __u8 protocol, __u32 now)
 		flow_end(row, END_GONE);
 		return false;
 	}
-	if (row->flags & FLOW_ENDED)
-		return !expired;
 	recount = bpf_map_lookup_elem(&recounts, &row->backend);
 	if (!recount)
 		return !expired;
+	if (row->flags & FLOW_ENDED) {
+		recount->ended += !expired;
+		return !expired;
+	}
 	if (expired) {
 		/* What ends here is no drift: as if it had not been there at the start. */
 		recount->before--;
@@ -106,6 +109,7 @@ static long begin_backend(__u32 id, void *unused)
 	if (!recount || !active || !sock)
 		return 1;
 	recount->counted = 0;
+	recount->ended = 0;
 	recount->before = *active - *sock;
 	return 0;
 }
@@ -117,12 +121,15 @@ static long end_backend(__u32 id, void *unused)
 	__u64 *sock = bpf_map_lookup_elem(&sock_actives, &id);
 	struct backend *backend = bpf_map_lookup_elem(&backends, &id);
 	__u32 evicted = END_EVICTED * PATH_COUNT + PATH_TC;
+	__u64 *inactive = bpf_map_lookup_elem(&inactives, &id);
 	__s64 mean, drift;
 	__u64 *count;
 
 	(void)unused;
-	if (!recount || !active || !sock)
+	if (!recount || !active || !sock || !inactive)
 		return 1;
+	if (*inactive != recount->ended)
+		*inactive = recount->ended;
 	if (!backend || !backend->service)
 		return 0;
 	/* Of twice the figures, lest a half be lost at each sweep. */

@@ -16,6 +16,10 @@ export const countersSchema = z.object({
   packetsOut: count,
   bytesOut: count,
   connections: count,
+  /** Those that have not ended; not of UDP on the socket path. tc has XDP's too, if both carried. */
+  active: count,
+  /** Those that have ended and are still remembered. */
+  inactive: count,
 })
 
 export const backendHealthSchema = z.object({

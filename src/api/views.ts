@@ -130,13 +130,16 @@ function sumByPath(rows: readonly BackendCounters[]): PathCounters[] {
     sum.packetsOut += row.packetsOut
     sum.bytesOut += row.bytesOut
     sum.connections += row.connections
+    sum.active += row.active ?? 0
+    sum.inactive += row.inactive ?? 0
     sums.set(row.path, sum)
   }
   return [...sums.values()].sort((a, b) => a.path.localeCompare(b.path))
 }
 
 function zero(path: PathCounters['path']): PathCounters {
-  return { path, packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, connections: 0 }
+  const traffic = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0 }
+  return { path, ...traffic, connections: 0, active: 0, inactive: 0 }
 }
 
 function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {

@@ -1,5 +1,6 @@
 /**
- * `fairlead list`: the table of `ipvsadm -Ln --stats`, so that what reads that reads this.
+ * `fairlead list`: the table of `ipvsadm -Ln --stats`, so that what reads that reads this; with
+ * `--connections` that of `ipvsadm -Ln`.
  *
  * IPVS counts per virtual address and port; fairlead counts per service and backend. So there is one
  * block a service: its first address carries the figures, and its further addresses have `-`, so
@@ -15,6 +16,10 @@ interface Block {
   readonly network: string
   readonly service: string
   readonly algorithm: ServiceView['algorithm']
+  /** Seconds of affinity. */
+  readonly persistent?: number
+  /** As IPVS calls the way in which packets get to the backends. */
+  readonly forward: 'Masq' | 'Route' | 'Tunnel'
   readonly addresses: readonly {
     readonly protocol: 'tcp' | 'udp' | 'any'
     readonly address: string
@@ -26,6 +31,7 @@ interface Block {
     readonly address: string
     /** 0: the dialled port, or several */
     readonly port: number
+    readonly weight: number
     readonly totals: Totals
   }[]
 }
@@ -34,6 +40,7 @@ const paths: readonly ServiceView['counters'][number]['path'][] = ['tc', 'sock',
 
 interface ListOptions extends AgentOptions {
   readonly exact?: boolean
+  readonly connections?: boolean
   readonly path?: string
 }
 
@@ -44,11 +51,16 @@ const FIGURE_WIDTH = 9
 export function addList(program: Command): void {
   asking(program.command('list').description('list as ipvsadm -Ln --stats does'))
     .option('--exact', 'print whole numbers, as ipvsadm does')
+    .option('--connections', 'how many there are now, as ipvsadm -Ln does')
     .addOption(new Option('--path <path>', 'count only what this path carried').choices(paths))
     .action(async (options: ListOptions) => {
       const services = await client(options).services()
       const blocks = services.flatMap((service) => block(service, options.path))
-      print(options, { services: blocks }, () => text(blocks, options.exact === true))
+      print(options, { services: blocks }, () =>
+        options.connections === true
+          ? connectionsText(blocks)
+          : text(blocks, options.exact === true),
+      )
     })
 }
 
@@ -65,17 +77,48 @@ function block(service: ServiceView, path: string | undefined): Block[] {
       network: service.network,
       service: service.name,
       algorithm: service.algorithm,
+      ...(service.affinity && { persistent: service.affinity.timeoutSeconds }),
+      forward: FORWARD[service.return ?? 'entry'],
       addresses: service.vips.flatMap((address) =>
         ports.map(({ protocol, port }) => ({ protocol, address, port })),
       ),
       totals: sum(service.counters),
-      backends: service.backends.map(({ address, counters }) => ({
+      backends: service.backends.map(({ address, weight, counters }) => ({
         address,
+        weight,
         port: targets.size === 1 ? target : 0,
         totals: sum(counters),
       })),
     },
   ]
+}
+
+const FORWARD = { entry: 'Masq', snat: 'Masq', 'dsr-mac': 'Route', 'dsr-tunnel': 'Tunnel' } as const
+
+/** Counts are by service and backend, so the backends stand below the last of its addresses. */
+function connectionsText(blocks: readonly Block[]): string {
+  const lines = [
+    `fairlead version ${version}`,
+    'Prot LocalAddress:Port Scheduler Flags',
+    '  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn',
+  ]
+  for (const { addresses, algorithm, persistent, forward, backends } of blocks) {
+    const flags = persistent === undefined ? '' : ` persistent ${persistent}`
+    for (const { protocol, address, port } of addresses)
+      lines.push(
+        `${protocol.toUpperCase().padEnd(4)} ${endpoint(address, port)} ${algorithm}${flags}`,
+      )
+    for (const { address, port, weight, totals } of backends) {
+      const figures = [
+        forward.padEnd(7),
+        String(weight).padEnd(6),
+        String(totals.active).padEnd(10),
+      ]
+      const name = `  -> ${endpoint(address, port).padEnd(28)}`
+      lines.push(`${name} ${figures.join(' ')} ${totals.inactive}`)
+    }
+  }
+  return lines.join('\n')
 }
 
 function text(blocks: readonly Block[], exact: boolean): string {

@@ -133,12 +133,12 @@ function backends(service: ServiceView): string {
       ...[backend.address, backend.weight, stateCell(backend.state)],
       ...[backend.slot ?? '-', backend.hostname ?? '-'],
     ]
-    if (backend.counters.length === 0) rows.push([...what, '-', 0, 0, 0, 0, 0])
+    if (backend.counters.length === 0) rows.push([...what, '-', 0, 0, 0, 0, 0, 0])
     for (const row of backend.counters) rows.push([...what, ...countCells(row)])
   }
   for (const row of service.counters) rows.push(['all', '', '', '', '', ...countCells(row)])
   const left = ['ADDRESS', 'WEIGHT', 'STATE', 'SLOT', 'HOSTNAME', 'PATH']
-  const right = ['CONNECTIONS', 'INPKTS', 'OUTPKTS', 'INBYTES', 'OUTBYTES']
+  const right = ['CONNECTIONS', 'ACTIVE', 'INPKTS', 'OUTPKTS', 'INBYTES', 'OUTBYTES']
   return table(
     [
       ...left.map((title) => ({ title })),
@@ -149,5 +149,6 @@ function backends(service: ServiceView): string {
 }
 
 function countCells(row: ServiceView['counters'][number]): Cell[] {
-  return [row.path, row.connections, row.packetsIn, row.packetsOut, row.bytesIn, row.bytesOut]
+  const { path, connections, active, packetsIn, packetsOut, bytesIn, bytesOut } = row
+  return [path, connections, active, packetsIn, packetsOut, bytesIn, bytesOut]
 }

@@ -9,13 +9,16 @@ export type Totals = Omit<PathCounters, 'path'>
 
 /** Over all paths. */
 export function totals(rows: readonly PathCounters[]): Totals {
-  const sum = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, connections: 0 }
+  const traffic = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0 }
+  const sum = { ...traffic, connections: 0, active: 0, inactive: 0 }
   for (const row of rows) {
     sum.packetsIn += row.packetsIn
     sum.bytesIn += row.bytesIn
     sum.packetsOut += row.packetsOut
     sum.bytesOut += row.bytesOut
     sum.connections += row.connections
+    sum.active += row.active
+    sum.inactive += row.inactive
   }
   return sum
 }

@@ -53,7 +53,7 @@ export function openInstaller(
       counters: maps.get('counters'),
       retired: maps.get('retired'),
       cursors: maps.get('cursors'),
-      actives: [maps.get('actives'), maps.get('sock_actives')],
+      actives: [maps.get('actives'), maps.get('sock_actives'), maps.get('inactives')],
     },
     maps.constants.paths.length,
     ids.backends,

@@ -312,6 +312,7 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['entries', limits.flows],
     ['actives', limits.backends + 1],
     ['sock_actives', limits.backends + 1],
+    ['inactives', limits.backends + 1],
     ['timers', limits.services + 1],
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],

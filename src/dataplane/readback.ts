@@ -68,8 +68,7 @@ export class KernelReadback implements Readback {
       const service = ids.services.keyOf(backend?.service ?? 0)
       if (backend === undefined || service === undefined) continue
       if (leaving.has(id)) retired.push({ service, path, ...value })
-      else
-        rows.push({ service, backend: backend.address, path, ...value, active: active(id, path) })
+      else rows.push({ service, backend: backend.address, path, ...value, ...active(id, path) })
     }
     const services = [...ids.services.entries()].map(([, id]) => id)
     for (const { id, path, value } of this.#read('retired', services))
@@ -139,8 +138,13 @@ export class KernelReadback implements Readback {
     }
   }
 
-  /** The socket path has a gauge of its own; what is not of it stands with tc. */
-  #actives(ids: readonly number[]): (id: number, path: Path) => number {
+  /**
+   * The socket path has a gauge of its own; tc and XDP have one together, which stands on the row of
+   * the first of them that is asked for.
+   */
+  #actives(
+    ids: readonly number[],
+  ): (id: number, path: Path) => Pick<BackendCounters, 'active' | 'inactive'> {
     const gauge = (name: string): Map<number, number> => {
       const values = new Map<number, number>()
       for (const run of readRuns(this.#parts.maps.get(name), [...new Set(ids)], 1)) {
@@ -153,10 +157,14 @@ export class KernelReadback implements Readback {
       return values
     }
     const [all, socks] = [gauge('actives'), gauge('sock_actives')]
+    const ended = gauge('inactives')
+    const told = new Set<number>()
     return (id, path) => {
       const sock = socks.get(id) ?? 0
-      if (path === 'sock') return sock
-      return path === 'tc' ? Math.max(0, (all.get(id) ?? 0) - sock) : 0
+      if (path === 'sock') return { active: sock }
+      if (told.has(id)) return { active: 0, inactive: 0 }
+      told.add(id)
+      return { active: Math.max(0, (all.get(id) ?? 0) - sock), inactive: ended.get(id) ?? 0 }
     }
   }
 

@@ -18,8 +18,13 @@ export interface BackendCounters extends Counters {
   /** Canonical address; absent: what backends that have left the service had counted. */
   readonly backend?: string
   readonly path: Path
-  /** Connections that have not ended; not of UDP on the socket path. Goes up and down. */
+  /**
+   * Connections that have not ended; not of UDP on the socket path. Goes up and down. Those of tc
+   * and XDP are together, on the row of the former if there is one.
+   */
   readonly active?: number
+  /** Those that have ended and are still remembered, as the last sweep found. */
+  readonly inactive?: number
 }
 
 export interface ReasonCount {

@@ -123,6 +123,7 @@ const SIZES = {
   sources: 256,
   affinities: 4096,
   sock_actives: 256,
+  inactives: 256,
   counters: 768,
   retired: 768,
   netnses: 16,

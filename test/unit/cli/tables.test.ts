@@ -98,23 +98,53 @@ t.test('list shortens large numbers as ipvsadm does, unless exact ones are wante
 
 t.test('list --json has the same figures, unshortened', async (t) => {
   const { ask } = await agentWith(t)
-  const figures = (scale: number) => ({
+  const figures = (scale: number, active: number, inactive: number) => ({
     ...{ packetsIn: 10 * scale, bytesIn: 1000 * scale, packetsOut: 8 * scale },
     ...{ bytesOut: 8000 * scale, connections: 2 * scale },
+    ...{ active, inactive },
   })
   t.same(JSON.parse((await ask('list', '--json')).stdout), {
     services: [
       {
-        ...{ network: 'overlay1', service: 'vote', algorithm: 'rr' },
+        ...{ network: 'overlay1', service: 'vote', algorithm: 'rr', forward: 'Masq' },
         addresses: [{ protocol: 'tcp', address: '10.0.0.9', port: 80 }],
-        totals: figures(10),
+        totals: figures(10, 6, 4),
         backends: [
-          { address: '10.0.0.5', port: 80, totals: figures(3) },
-          { address: '10.0.0.6', port: 80, totals: figures(3) },
+          { address: '10.0.0.5', port: 80, weight: 1, totals: figures(3, 3, 2) },
+          { address: '10.0.0.6', port: 80, weight: 1, totals: figures(3, 3, 2) },
         ],
       },
     ],
   })
+})
+
+t.test('list --connections has the columns of ipvsadm -Ln', async (t) => {
+  const longest = 'fd00:a:1234:5678:9abc:def0:1234:5678'
+  const { ask } = await agentWith(
+    t,
+    stateOf([
+      service({ affinity: { timeoutSeconds: 300, prefix4: 32, prefix6: 128 } }),
+      service({
+        ...{ name: 'direct', vips: ['10.0.0.7', 'fd00:a::7'], return: 'dsr-tunnel', ports: [] },
+        ...{
+          algorithm: 'maglev',
+          backends: [{ address: longest, weight: 65535, state: 'active' }],
+        },
+      }),
+    ]),
+  )
+  t.same(body((await ask('list', '--connections')).stdout), [
+    'Prot LocalAddress:Port Scheduler Flags',
+    '  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn',
+    'TCP  10.0.0.9:80 rr persistent 300',
+    '  -> 10.0.0.5:80                  Masq    1      3          2',
+    '  -> 10.0.0.6:80                  Masq    1      3          2',
+    'ANY  10.0.0.7:0 maglev',
+    'ANY  [fd00:a::7]:0 maglev',
+    `  -> [${longest}]:0 Tunnel  65535  0          0`,
+  ])
+  const socket = body((await ask('list', '--connections', '--path', 'sock')).stdout)
+  t.equal(socket[3], '  -> 10.0.0.5:80                  Masq    1      2          0')
 })
 
 t.test('services: columns are as wide as what is in them', async (t) => {
@@ -167,12 +197,12 @@ t.test('show', async (t) => {
     'aliases    poll',
     'TTL        5 s',
     '',
-    'ADDRESS   WEIGHT  STATE   SLOT  HOSTNAME  PATH  CONNECTIONS  INPKTS  OUTPKTS  INBYTES  OUTBYTES',
-    '10.0.0.5  1       active  1     c0ffee    sock            4      20       16     2000     16000',
-    '10.0.0.5  1       active  1     c0ffee    tc              2      10        8     1000      8000',
-    '10.0.0.6  1       active  2     -         tc              6      30       24     3000     24000',
-    'all                                       sock            4      20       16     2000     16000',
-    'all                                       tc             16      80       64     8000     64000',
+    'ADDRESS   WEIGHT  STATE   SLOT  HOSTNAME  PATH  CONNECTIONS  ACTIVE  INPKTS  OUTPKTS  INBYTES  OUTBYTES',
+    '10.0.0.5  1       active  1     c0ffee    sock            4       2      20       16     2000     16000',
+    '10.0.0.5  1       active  1     c0ffee    tc              2       1      10        8     1000      8000',
+    '10.0.0.6  1       active  2     -         tc              6       3      30       24     3000     24000',
+    'all                                       sock            4       2      20       16     2000     16000',
+    'all                                       tc             16       4      80       64     8000     64000',
     '',
   ])
   t.equal((await ask('show', 'overlay1/vote')).stdout, stdout)

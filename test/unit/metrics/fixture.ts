@@ -104,6 +104,7 @@ export function report(): Report {
     packetsOut: 8 * scale,
     bytesOut: 8000 * scale,
     connections: 2 * scale,
+    ...(backend !== undefined && { active: scale, ...(path === 'tc' && { inactive: 2 }) }),
   })
   return {
     counters: [
