@@ -1,7 +1,8 @@
 /** The dataplane sink: keeps kernel maps and attachments as the newest state says. */
 import { requireCapabilities } from '../host/capabilities.js'
 import { ensurePinDirectory } from '../host/bpffs.js'
-import { probeFeatures, type HostFeatures } from '../host/features.js'
+import { endSockets } from '../host/endSockets.js'
+import { probeFeatures, type HostFeatures, type SocketEnding } from '../host/features.js'
 import { lockDirectory, type Lock } from '../host/lock.js'
 import type { Log } from '../host/log.js'
 import type { Readback } from '../model/readback.js'
@@ -44,6 +45,8 @@ export interface DataplaneOptions {
   readonly drainSeconds?: number
   /** Absent: tcx where the kernel has it (6.6), else clsact. */
   readonly hook?: 'tcx' | 'clsact'
+  /** How sockets of removed backends are ended; absent: as the host can. */
+  readonly socketEnding?: SocketEnding
   /** Interfaces that lead outside; absent: none does. */
   readonly edge?: EdgeOptions
   /** Default 30,000. */
@@ -148,9 +151,11 @@ export class Dataplane {
       maps: maps.pins.maps,
       rodata: sweepKnobs(settings),
     }
-    if (features.flags['sockDestroy'] === true)
+    const ending = options.socketEnding ?? features.socketEnding
+    if (ending !== 'none')
       this.#orphans = new OrphanSockets({
-        load: () => loadAbort(settings, maps),
+        load: () => loadAbort(settings, maps, ending === 'diag'),
+        ...(ending === 'diag' && { end: endSockets }),
         namespaces: () => this.#attachments.socketNamespaces(),
         log: options.log,
       })

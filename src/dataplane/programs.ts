@@ -134,9 +134,16 @@ export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject
   return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings, maps))
 }
 
-/** @throws BpfError; kernels before 6.5 cannot end a socket from a program */
-export function loadAbort({ objectDir }: ProgramSettings, maps: PinnedMaps): BpfObject {
-  return load(`${objectDir}/abort.bpf.o`, maps, {})
+/**
+ * @param list only list the sockets, because a kernel before 6.5 cannot end one from a program
+ * @throws BpfError
+ */
+export function loadAbort(
+  { objectDir }: ProgramSettings,
+  maps: PinnedMaps,
+  list: boolean,
+): BpfObject {
+  return load(`${objectDir}/${list ? 'orphans' : 'abort'}.bpf.o`, maps, {})
 }
 
 /** Constants of the sweep, which must judge idleness as the programs do. */

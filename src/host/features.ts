@@ -2,7 +2,10 @@
 import { probe } from 'libbpf-ts'
 import type { Features } from '../model/readback.js'
 import { readTick, type Tick } from './clock.js'
+import { canEndSockets } from './endSockets.js'
 import { cgroup2Mount } from './mounts.js'
+
+export type SocketEnding = 'program' | 'diag' | 'none'
 
 export interface HostFeatures {
   /** `uname -r` */
@@ -16,6 +19,11 @@ export interface HostFeatures {
   readonly csumIpv6Flag: boolean
   /** bpf_set_retval (5.18); without it a refused connect gives EPERM. */
   readonly setRetval: boolean
+  /**
+   * How sockets of other processes are ended: by a program (bpf_sock_destroy, 6.5), by SOCK_DESTROY,
+   * or not at all.
+   */
+  readonly socketEnding: SocketEnding
   /** Name → there or not, for `fairlead probe` and metrics. */
   readonly flags: Features
 }
@@ -23,6 +31,7 @@ export interface HostFeatures {
 export async function probeFeatures(): Promise<HostFeatures> {
   const kernel = probe()
   const cgroup2 = cgroup2Mount()
+  const sockDiagDestroy = await canEndSockets()
   return {
     release: kernel.release,
     tick: await readTick(),
@@ -30,7 +39,8 @@ export async function probeFeatures(): Promise<HostFeatures> {
     tcx: kernel.tcx,
     csumIpv6Flag: kernel.csumIpv6Flag,
     setRetval: kernel.setRetval,
-    flags: { ...flatten('', kernel), cgroup2: cgroup2 !== undefined },
+    socketEnding: kernel.sockDestroy ? 'program' : sockDiagDestroy ? 'diag' : 'none',
+    flags: { ...flatten('', kernel), sockDiagDestroy, cgroup2: cgroup2 !== undefined },
   }
 }
 

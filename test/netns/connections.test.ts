@@ -1,7 +1,7 @@
 /** Active connections, as the command tells them, beside those that are really open. */
 import { join } from 'node:path'
 import t from 'tap'
-import { Held } from '../lib/held.js'
+import { HeldSockets } from '../lib/heldSockets.js'
 import { until } from '../lib/netns.js'
 import { Stage, VIP4, VIP6 } from '../lib/stage.js'
 
@@ -62,7 +62,7 @@ async function stageOf(t: Parameters<typeof Stage.build>[0], sockets: boolean, a
 for (const path of ['tc', 'sock'] as const) {
   t.test(`the ${path} path`, async (t) => {
     const { stage, list, active, established } = await stageOf(t, path === 'sock')
-    const held = new Held(stage.client)
+    const held = new HeldSockets(stage.client)
     t.teardown(async () => held.stop())
     const names: string[] = []
     for (let n = 0; n < 7; n++)
@@ -112,7 +112,7 @@ for (const path of ['tc', 'sock'] as const) {
 
 t.test('rows that were evicted are counted no longer', async (t) => {
   const { stage, list } = await stageOf(t, false, { limits: { flows: 32 } })
-  const held = new Held(stage.client)
+  const held = new HeldSockets(stage.client)
   t.teardown(async () => held.stop())
   const count = 160
   for (let n = 0; n < count; n++) await held.open(`${n}`, 'tcp', n % 2 === 0 ? VIP4 : VIP6)

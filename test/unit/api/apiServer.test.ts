@@ -71,13 +71,18 @@ t.test('services carry their counters by path', async (t) => {
   t.same(others, [])
   t.match(db, { name: 'db', mode: 'dnsrr', vips: [], counters: [] })
   t.match(vote, { network: 'overlay1', name: 'vote', ports: [{ port: 80, protocol: 'tcp' }] })
-  const row = (path: string, scale: number) => ({
+  const row = (path: string, scale: number, active: number, inactive: number) => ({
     ...{ path, packetsIn: 10 * scale, bytesIn: 1000 * scale },
     ...{ packetsOut: 8 * scale, bytesOut: 8000 * scale, connections: 2 * scale },
+    ...{ active, inactive },
   })
-  t.same(vote?.backends[0]?.counters, [row('sock', 2), row('tc', 1)])
-  t.same(vote?.backends[1]?.counters, [row('tc', 3)])
-  t.same(vote?.counters, [row('sock', 2), row('tc', 8)], 'with what a backend that left counted')
+  t.same(vote?.backends[0]?.counters, [row('sock', 2, 2, 0), row('tc', 1, 1, 2)])
+  t.same(vote?.backends[1]?.counters, [row('tc', 3, 3, 2)])
+  t.same(
+    vote?.counters,
+    [row('sock', 2, 2, 0), row('tc', 8, 4, 4)],
+    'with what a backend that left counted',
+  )
   t.equal(readback.reads, 1, 'the kernel is read once for all')
   t.same(await client.service('overlay1', 'vote'), vote)
 })
