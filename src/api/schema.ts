@@ -76,8 +76,9 @@ export const serviceSchema = z.object({
   name: z.string(),
   mode: z.enum(['vip', 'dnsrr']),
   algorithm: z.enum(ALGORITHMS),
-  /** Slots of the table of maglev and sh, if not the default. */
+  /** How replies from other nodes get back to clients outside. */
   return: z.enum(['entry', 'dsr-mac', 'dsr-tunnel', 'snat']).optional(),
+  /** Slots of the table of maglev and sh, if not the default. */
   tableSize: z.number().optional(),
   locality: z.literal('prefer-local').optional(),
   affinity: z
