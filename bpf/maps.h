@@ -232,6 +232,7 @@ struct timers {
 	__u32 established_jiffies;
 	__u32 closing_jiffies;
 	__u32 udp_jiffies;
+	__u32 resets; /* 1: both ends of a TCP flow that the sweep ends are told */
 };
 
 /* A range of clients' addresses, by the longest prefix. */

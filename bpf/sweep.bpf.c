@@ -18,6 +18,31 @@ struct recount {
 	__u64 ended; /* rows that stay although their flow has ended */
 };
 
+/* Whom the agent tells of the end of a TCP flow. */
+struct ending {
+	__be32 client[4];
+	__be32 vip[4];
+	__be32 backend[4]; /* all 0: it is gone */
+	__u32 network;
+	__be16 client_port;
+	__be16 source_port; /* of the client, as the backend has it */
+	__be16 vip_port;
+	__be16 backend_port;
+};
+
+/* Without a variable of its type the record does not reach BTF. */
+const volatile struct ending export_ending SEC(".rodata.types");
+
+#define MAX_ENDINGS 1024
+
+/* Of one run: the first `endings_told`. What is too many ends without a word. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_ENDINGS);
+	__type(key, __u32);
+	__type(value, struct ending);
+} endings SEC(".maps");
+
 /* index: backend id. Of one run at a time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -33,16 +58,80 @@ const volatile __u32 backend_rows = MAX_BACKENDS;
 __u64 rows_kept;
 __u64 rows_deleted;
 __u64 connections_mended;
+__u64 endings_told;
+
+/* The client's side of a row's key, of either family. */
+struct side {
+	__be32 addr[4];
+	__u32 network;
+	__be16 port;
+	__u8 protocol;
+};
+
+static __always_inline void side_of_flow4_key(struct side *side, const struct flow4_key *key)
+{
+	side->addr[0] = 0;
+	side->addr[1] = 0;
+	side->addr[2] = bpf_htonl(0xffff);
+	side->addr[3] = key->client;
+	side->network = key->network;
+	side->port = key->client_port;
+	side->protocol = key->protocol;
+}
+
+static __always_inline void side_of_flow6_key(struct side *side, const struct flow6_key *key)
+{
+	addr_copy(side->addr, key->client);
+	side->network = key->network;
+	side->port = key->client_port;
+	side->protocol = key->protocol;
+}
+
+/*
+ * tell() - note the end of a flow, if its service wants that told.
+ * @backend: NULL: it is gone
+ *
+ * Only of flows whose client has answered: it may have been forged before.
+ */
+static __always_inline void tell(const struct flow *row, const struct side *side,
+				 const struct backend *backend)
+{
+	const struct timers *own = bpf_map_lookup_elem(&timers, &row->service);
+	__u32 index = endings_told;
+	struct ending *ending;
+
+	if (!own || !own->resets || side->protocol != IPPROTO_TCP || !side->port)
+		return;
+	if (!(row->flags & FLOW_ESTABLISHED) || (row->flags & (FLOW_ENDED | FLOW_HAIRPIN)))
+		return;
+	ending = bpf_map_lookup_elem(&endings, &index);
+	if (!ending)
+		return;
+	__builtin_memset(ending, 0, sizeof(*ending));
+	addr_copy(ending->client, side->addr);
+	addr_copy(ending->vip, row->vip);
+	if (backend)
+		addr_copy(ending->backend, backend->addr);
+	ending->network = side->network;
+	ending->client_port = row->client_port;
+	ending->source_port = side->port;
+	ending->vip_port = row->vip_port;
+	ending->backend_port = row->backend_port;
+	endings_told++;
+}
 
 /* stays() - is the row still of use? Counts it if it is an active connection. */
-static __always_inline bool stays(struct flow *row, __u8 protocol, __u32 now)
+static __always_inline bool stays(struct flow *row, const struct side *side, __u32 now)
 {
-	bool expired = flow_expired(row, protocol, now);
+	bool expired = flow_expired(row, side->protocol, now);
 	struct recount *recount;
+	struct backend *backend;
 
 	if (row->flags & FLOW_DIRECT)
 		return !expired;
-	if (!backend_alive(row->backend, row->service, row->incarnation)) {
+	backend = backend_alive(row->backend, row->service, row->incarnation);
+	if (!backend) {
+		tell(row, side, NULL);
 		flow_end(row, END_GONE);
 		return false;
 	}
@@ -56,6 +145,7 @@ static __always_inline bool stays(struct flow *row, __u8 protocol, __u32 now)
 	if (expired) {
 		/* What ends here is no drift: as if it had not been there at the start. */
 		recount->before--;
+		tell(row, side, backend);
 		flow_end(row, END_IDLE);
 		return false;
 	}
@@ -66,8 +156,11 @@ static __always_inline bool stays(struct flow *row, __u8 protocol, __u32 now)
 #define VISIT(table, key_type)                                                                     \
 	static long visit_##table(void *map, struct key_type *key, struct flow *row, __u32 *now)   \
 	{                                                                                          \
+		struct side side;                                                                  \
+                                                                                                   \
 		(void)map;                                                                         \
-		if (stays(row, key->protocol, *now)) {                                             \
+		side_of_##key_type(&side, key);                                                    \
+		if (stays(row, &side, *now)) {                                                     \
 			rows_kept++;                                                               \
 		} else {                                                                           \
 			bpf_map_delete_elem(&table, key);                                          \
@@ -85,8 +178,11 @@ VISIT(embryonic6, flow6_key)
 	static long visit_##table(void *map, struct snat_key *key, struct snat_flow *row,          \
 				  __u32 *now)                                                      \
 	{                                                                                          \
+		/* Without a port: nobody is told. */                                              \
+		struct side side = {.protocol = key->protocol};                                    \
+                                                                                                   \
 		(void)map;                                                                         \
-		if (stays(&row->flow, key->protocol, *now)) {                                      \
+		if (stays(&row->flow, &side, *now)) {                                              \
 			rows_kept++;                                                               \
 		} else {                                                                           \
 			snat_forget(key, row);                                                     \
@@ -160,6 +256,7 @@ int sweep(void *ctx)
 	rows_kept = 0;
 	rows_deleted = 0;
 	connections_mended = 0;
+	endings_told = 0;
 	bpf_loop(backend_rows, begin_backend, NULL, 0);
 	bpf_for_each_map_elem(&flows4, visit_flows4, &now, 0);
 	bpf_for_each_map_elem(&flows6, visit_flows6, &now, 0);

@@ -194,6 +194,7 @@ interface Addon {
     tcp: boolean
     count: number
   }): Promise<number[]>
+  sendPackets(netns: string | undefined, packets: readonly Uint8Array[]): Promise<number>
   probe(): unknown
 }
 

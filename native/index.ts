@@ -20,6 +20,7 @@ export {
   netnsCookie,
   netnsInode,
   openSocket,
+  sendPackets,
   type Netns,
   type NewSockets,
   type SocketOptions,

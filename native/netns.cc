@@ -210,10 +210,67 @@ static Napi::Value create_sockets(const Napi::CallbackInfo &info)
 		});
 }
 
+using Packet = std::vector<uint8_t>;
+
+// Where the packet's own header says. Returns whether the kernel took it.
+static bool send_packet(int v4, int v6, const Packet &packet)
+{
+	struct sockaddr_in to4 = {};
+	struct sockaddr_in6 to6 = {};
+	if (packet[0] >> 4 == 4) {
+		to4.sin_family = AF_INET;
+		memcpy(&to4.sin_addr, &packet[16], sizeof(to4.sin_addr));
+		return sendto(v4, packet.data(), packet.size(), MSG_DONTWAIT,
+			      reinterpret_cast<struct sockaddr *>(&to4), sizeof(to4)) >= 0;
+	}
+	to6.sin6_family = AF_INET6;
+	memcpy(&to6.sin6_addr, &packet[24], sizeof(to6.sin6_addr));
+	return sendto(v6, packet.data(), packet.size(), MSG_DONTWAIT,
+		      reinterpret_cast<struct sockaddr *>(&to6), sizeof(to6)) >= 0;
+}
+
+static Packet read_packet(const Napi::Value &value)
+{
+	Bytes bytes = read_bytes(value, "packet");
+	unsigned int version = bytes.size ? bytes.data[0] >> 4 : 0;
+	if ((version != 4 && version != 6) || bytes.size < (version == 4 ? 20u : 40u) ||
+	    bytes.size > 65535)
+		throw Napi::RangeError::New(value.Env(), "packet must begin with an IP header");
+	return Packet(bytes.data, bytes.data + bytes.size);
+}
+
+// sendPackets(netns, packets): a promise of the number that the kernel took.
+static Napi::Value send_packets(const Napi::CallbackInfo &info)
+{
+	auto netns = read_optional_string(info[0], "netns");
+	if (!info[1].IsArray())
+		throw Napi::TypeError::New(info.Env(), "packets must be an array");
+	Napi::Array given = info[1].As<Napi::Array>();
+	std::vector<Packet> packets;
+	for (uint32_t i = 0; i < given.Length(); i++)
+		packets.push_back(read_packet(given.Get(i)));
+	return Task<uint32_t>::start(
+		info.Env(),
+		[netns, packets] {
+			NetnsStay stay(netns);
+			// With this protocol the kernel adds no IP header.
+			Fd v4(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+			Fd v6(socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+			if (!v4.open() && !v6.open())
+				throw Failure("sendPackets", netns.value_or("own"), errno);
+			uint32_t sent = 0;
+			for (const auto &packet : packets)
+				sent += send_packet(v4.get(), v6.get(), packet);
+			return sent;
+		},
+		[](Napi::Env env, uint32_t &sent) { return Napi::Number::New(env, sent); });
+}
+
 void init_netns(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("createSockets",
 		    Napi::Function::New<guarded<create_sockets>>(env, "createSockets"));
 	exports.Set("netnsCookie", Napi::Function::New<guarded<netns_cookie>>(env, "netnsCookie"));
+	exports.Set("sendPackets", Napi::Function::New<guarded<send_packets>>(env, "sendPackets"));
 	exports.Set("openSocket", Napi::Function::New<guarded<open_socket>>(env, "openSocket"));
 }

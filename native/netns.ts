@@ -103,3 +103,14 @@ export async function createSockets(options: NewSockets): Promise<number[]> {
     count: check.integer(o.count ?? 1, 'count', 1, 1024),
   })
 }
+
+/**
+ * Sends whole IP packets from a namespace, by its routes; the source may be anybody's address. IPv4
+ * header checksums are the kernel's to fill in, all others the caller's.
+ *
+ * @returns how many the kernel took: one that it refuses, for want of a route say, is left out
+ * @throws BpfError EPERM (CAP_NET_RAW), or of setns; TypeError; RangeError for what is no IP packet
+ */
+export async function sendPackets(packets: readonly Uint8Array[], netns?: Netns): Promise<number> {
+  return addon.sendPackets(netnsPath(netns), packets)
+}

@@ -3,7 +3,7 @@ import { closeSync, readlinkSync } from 'node:fs'
 import { createServer, Socket } from 'node:net'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { createSockets, netnsCookie, netnsInode, openSocket } from '../index.js'
+import { createSockets, netnsCookie, netnsInode, openSocket, sendPackets } from '../index.js'
 import { codeOf, descriptors, makeNetns, rejectionOf, run, skip } from './fixture.js'
 
 t.test('cookies and inodes tell namespaces apart', { skip }, (t) => {
@@ -155,5 +155,52 @@ t.test('sockets that cannot be created', { skip }, async (t) => {
     t.equal(await rejectionOf(createSockets({ ...good, ...change })), code, JSON.stringify(change))
   }
   t.equal(await rejectionOf(createSockets(undefined as never)), 'TypeError')
+  t.equal(descriptors().length, before)
+})
+
+/** A datagram of one byte from 127.0.0.2 port 7000 to 7001, without checksum; an ICMPv6 message. */
+const PACKETS = {
+  4: [
+    [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 2, 127, 0, 0, 1],
+    [0x1b, 0x58, 0x1b, 0x59, 0, 9, 0, 0, 120],
+  ].flat(),
+  6: [
+    [0x60, 0, 0, 0, 0, 20, 58, 64, ...Array<number>(15).fill(0), 1],
+    [...Array<number>(15).fill(0), 1, 1, 4, 0, 0],
+    Array<number>(16).fill(0),
+  ].flat(),
+} as const
+
+t.test('whole packets are sent from a namespace', { skip }, async (t) => {
+  const netns = makeNetns(t)
+  const socket = createSocket('udp4')
+  t.teardown(() => socket.close())
+  const fd = await openSocket({ netns, family: 4, type: 'udp', address: '127.0.0.1', port: 7001 })
+  const message = once(socket, 'message')
+  socket.bind({ fd })
+  const packets = [PACKETS[4], PACKETS[6]].map((bytes) => Uint8Array.from(bytes))
+  t.equal(await sendPackets(packets, netns), 2)
+  const [text, from] = (await message) as [Buffer, { address: string; port: number }]
+  t.same(
+    [text.toString(), from.address, from.port],
+    ['x', '127.0.0.2', 7000],
+    'the source is ours to say',
+  )
+  const unroutable = Uint8Array.from(PACKETS[4])
+  unroutable.set([192, 0, 2, 1], 16)
+  t.equal(await sendPackets([unroutable], netns), 0, 'without a route it is left out')
+  t.equal(await sendPackets([], netns), 0)
+  const before = descriptors().length
+  for (const [wrong, code] of [
+    [undefined, 'TypeError'],
+    [[undefined], 'TypeError'],
+    [['text'], 'TypeError'],
+    [[new Uint8Array(0)], 'RangeError'],
+    [[new Uint8Array(20)], 'RangeError'],
+    [[Uint8Array.from(PACKETS[4].slice(0, 19))], 'RangeError'],
+    [[Uint8Array.from(PACKETS[6].slice(0, 39))], 'RangeError'],
+  ] as const)
+    t.equal(await rejectionOf(sendPackets(wrong as never, netns)), code)
+  t.equal(await rejectionOf(sendPackets(packets, '/nowhere')), 'ENOENT')
   t.equal(descriptors().length, before)
 })

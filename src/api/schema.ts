@@ -93,6 +93,7 @@ export const serviceSchema = z.object({
       establishedSeconds: z.number().optional(),
       closingSeconds: z.number().optional(),
       udpSeconds: z.number().optional(),
+      reset: z.boolean().optional(),
     })
     .optional(),
   /** How long connections to a draining or removed backend go on, if not as the agent has it. */

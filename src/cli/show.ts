@@ -72,8 +72,8 @@ function choiceRows(service: ServiceView): (readonly [string, Cell])[] {
 
 function lifeRows({ timeouts, drainSeconds }: ServiceView): (readonly [string, Cell])[] {
   const rows: (readonly [string, Cell])[] = []
-  const idle = Object.entries(timeouts ?? {}).map(
-    ([name, seconds]) => `${name.replace('Seconds', '')} ${seconds} s`,
+  const idle = Object.entries(timeouts ?? {}).map(([name, value]) =>
+    value === true ? name : `${name.replace('Seconds', '')} ${value} s`,
   )
   if (idle.length > 0) rows.push(['timeouts', list(idle)])
   if (drainSeconds !== undefined) rows.push(['drain', `${drainSeconds} s`])

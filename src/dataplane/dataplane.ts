@@ -9,9 +9,11 @@ import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
 import { Attachments } from './attachments.js'
 import type { EdgeOptions } from './edge.js'
+import { tellEndings } from './endings.js'
 import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
+import { OUTSIDE_NETWORK } from './outside.js'
 import { Pins } from './pins.js'
 import {
   DEFAULT_SNAT_PORTS,
@@ -26,7 +28,7 @@ import { KernelReadback } from './readback.js'
 import { OrphanSockets } from './orphans.js'
 import { Reconciler } from './reconciler.js'
 import { Sweeper } from './sweep.js'
-import type { SweepData } from './sweepThread.js'
+import type { SweepData, SweepResult } from './sweepThread.js'
 
 export interface DataplaneOptions {
   /** Directory on bpffs, absolute; made if it is not there. */
@@ -65,6 +67,7 @@ export class Dataplane {
   readonly readback: Readback
   readonly features: HostFeatures
   readonly #maps: PinnedMaps
+  readonly #networkName: (id: number) => string | undefined
   readonly #lock: Lock
   readonly #log: Log
   readonly #reconciler: Reconciler
@@ -121,6 +124,7 @@ export class Dataplane {
     installer: Installer,
   ) {
     this.#maps = maps
+    this.#networkName = (id) => installer.ids.networks.keyOf(id)
     this.#lock = lock
     this.#log = options.log
     this.features = features
@@ -261,9 +265,19 @@ export class Dataplane {
     return this.#closed
   }
 
+  #tellEndings({ endings }: SweepResult): void {
+    if (endings.length === 0) return
+    const namespaceOf = (id: number) => {
+      if (id === OUTSIDE_NETWORK) return undefined
+      const network = this.#state?.networks.get(this.#networkName(id) ?? '')
+      return network === undefined ? null : network.attachment.namespace
+    }
+    void tellEndings(endings, namespaceOf, this.#log)
+  }
+
   #finish(revision: number): void {
     // Not earlier: what is pinned may still be of another layout.
-    this.#sweeper ??= new Sweeper(this.#sweepData, this.#log)
+    this.#sweeper ??= new Sweeper(this.#sweepData, (result) => this.#tellEndings(result), this.#log)
     this.#done = revision
     const done = this.#waiting.filter((waiter) => waiter.revision <= revision)
     this.#waiting = this.#waiting.filter((waiter) => waiter.revision > revision)

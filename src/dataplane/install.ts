@@ -424,6 +424,7 @@ export class Installer {
       established_jiffies: jiffies(timeouts.establishedSeconds),
       closing_jiffies: jiffies(timeouts.closingSeconds),
       udp_jiffies: jiffies(timeouts.udpSeconds),
+      resets: timeouts.reset === true ? 1 : 0,
     }
     if (Object.values(row).some((value) => value > 0)) timers.put(id, row)
     else if (before !== undefined) timers.delete(id)

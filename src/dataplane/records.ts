@@ -72,6 +72,7 @@ export interface TimersRow extends Fields {
   established_jiffies: number
   closing_jiffies: number
   udp_jiffies: number
+  resets: number
 }
 
 export interface Tables {

@@ -12,14 +12,16 @@ const RESTART_MS = 30_000
 export class Sweeper {
   readonly #data: SweepData
   readonly #log: Log
+  readonly #onResult: (result: SweepResult) => void
   #worker: Worker | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #last: SweepResult | undefined
 
   /** Starts at once. */
-  constructor(data: SweepData, log: Log) {
+  constructor(data: SweepData, onResult: (result: SweepResult) => void, log: Log) {
     this.#data = data
+    this.#onResult = onResult
     this.#log = log
     this.#start()
   }
@@ -41,6 +43,7 @@ export class Sweeper {
     worker.unref()
     worker.on('message', (result: SweepResult) => {
       this.#last = result
+      this.#onResult(result)
       this.#later(() => worker.postMessage(0), Math.max(MIN_INTERVAL_MS, pauseMs(result)))
     })
     worker.on('error', (error) => {

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { BpfMap, BpfObject, type Value } from 'libbpf-ts'
+import { fromWords } from '../model/address.js'
 
 export interface SweepData {
   /** sweep.bpf.o */
@@ -20,6 +21,23 @@ export interface SweepResult {
   /** By how much the counts of active connections were wrong, over all backends. */
   readonly mended: number
   readonly seconds: number
+  /** TCP flows whose ends are to be told. */
+  readonly endings: readonly Ending[]
+}
+
+/** A flow that the sweep has ended. Addresses are canonical. */
+export interface Ending {
+  /** Id of the network; 0 is the outside. */
+  readonly network: number
+  readonly client: string
+  readonly clientPort: number
+  readonly vip: string
+  readonly vipPort: number
+  /** The client's port as the backend sees it. */
+  readonly sourcePort: number
+  /** Absent: it is gone. */
+  readonly backend?: string
+  readonly backendPort: number
 }
 
 /** @throws BpfError */
@@ -58,7 +76,27 @@ export function runSweep(object: BpfObject): SweepResult {
     deleted: figure('rows_deleted'),
     mended: figure('connections_mended'),
     seconds,
+    endings: readEndings(object, figure('endings_told')),
   }
+}
+
+function readEndings(object: BpfObject, count: number): Ending[] {
+  const map = object.map('endings')
+  return Array.from({ length: count }, (_, index) => {
+    const row = map.get(index) as Record<string, number> &
+      Record<'client' | 'vip' | 'backend', number[]>
+    const port = (name: string) => row[name] ?? 0
+    return {
+      network: port('network'),
+      client: fromWords(row.client),
+      clientPort: port('client_port'),
+      vip: fromWords(row.vip),
+      vipPort: port('vip_port'),
+      sourcePort: port('source_port'),
+      ...(row.backend.some((word) => word !== 0) && { backend: fromWords(row.backend) }),
+      backendPort: port('backend_port'),
+    }
+  })
 }
 
 if (parentPort !== null) {

@@ -155,6 +155,8 @@ export interface Timeouts {
   readonly closingSeconds?: number
   /** Default 120. */
   readonly udpSeconds?: number
+  /** Both ends of a TCP flow that ends idle are reset; absent: with their next packet. */
+  readonly reset?: boolean
 }
 
 /** A service on one network, as a source gives it. */

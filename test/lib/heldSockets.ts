@@ -90,7 +90,7 @@ export class HeldSockets {
     this.#process.child.stdin?.write(`${JSON.stringify([number, ...command])}\n`)
     const [, answer] = await this.#process.printed(
       new RegExp(String.raw`^\[${number}, "(.*)"\]$`, 'm'),
-      30_000,
+      90_000,
     )
     return answer ?? ''
   }

@@ -403,12 +403,13 @@ function complaints(yaml: YamlFile, at: FieldPath): Complain {
 }
 
 function timeoutsOf(given: NonNullable<ServiceEntry['timeouts']>): Timeouts {
-  const { syn, established, closing, udp } = given
+  const { syn, established, closing, udp, reset } = given
   const seconds = (value: number | string): number => (durationMs(value) ?? 0) / 1000
   return {
     ...(syn !== undefined && { synSeconds: seconds(syn) }),
     ...(established !== undefined && { establishedSeconds: seconds(established) }),
     ...(closing !== undefined && { closingSeconds: seconds(closing) }),
     ...(udp !== undefined && { udpSeconds: seconds(udp) }),
+    ...(reset === true && { reset }),
   }
 }

@@ -268,6 +268,9 @@ const timeoutsSchema = fields(
     established: idle('TCP, until both sides have closed', '8000s'),
     closing: idle('TCP, once both sides have closed or one has reset', '30s'),
     udp: idle('UDP', '120s'),
+    reset: flag(
+      'Reset both ends of a TCP connection that was idle too long; default false',
+    ).optional(),
   },
   'How long a connection may be idle before it is forgotten',
 )

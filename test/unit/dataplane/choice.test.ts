@@ -65,13 +65,19 @@ kernelTest(t, 'timers are jiffies, and zeros where the default holds', async (t,
   const timed = (timeouts?: Service['timeouts']) =>
     service('n/a', { backends: two, ...(timeouts && { timeouts }) })
   const row = () => bench.maps.get('timers').get(bench.installer.ids.services.get('n/a') ?? 0)
-  const zeros = { syn_jiffies: 0, established_jiffies: 0, closing_jiffies: 0, udp_jiffies: 0 }
+  const zeros = {
+    syn_jiffies: 0,
+    established_jiffies: 0,
+    closing_jiffies: 0,
+    udp_jiffies: 0,
+    resets: 0,
+  }
   await settle(bench, 1, timed())
   t.same(row(), zeros)
   await settle(bench, 2, timed({ synSeconds: 1.5, establishedSeconds: 2_592_000 }))
   t.same(row(), { ...zeros, syn_jiffies: 375, established_jiffies: 648_000_000 })
-  await settle(bench, 3, timed({ closingSeconds: 2, udpSeconds: 3 }))
-  t.same(row(), { ...zeros, closing_jiffies: 500, udp_jiffies: 750 })
+  await settle(bench, 3, timed({ closingSeconds: 2, udpSeconds: 3, reset: true }))
+  t.same(row(), { ...zeros, closing_jiffies: 500, udp_jiffies: 750, resets: 1 })
   const id = bench.installer.ids.services.get('n/a') ?? 0
   await settle(bench, 4)
   t.same(bench.maps.get('timers').get(id), zeros, 'with its service')

@@ -71,7 +71,7 @@ t.test('timeouts and drain', (t) => {
     network: net
     drain: 1m
     timeouts: {syn: 1500ms, established: 30, closing: 2s, udp: 2h}
-  - {name: two, network: net, drain: 0, timeouts: {udp: 1s}}
+  - {name: two, network: net, drain: 0, timeouts: {udp: 1s, reset: true}}
   - {name: none, network: net}
 `)
   t.same(one?.timeouts, {
@@ -81,7 +81,7 @@ t.test('timeouts and drain', (t) => {
     udpSeconds: 7200,
   })
   t.equal(one?.drainSeconds, 60)
-  t.same(two?.timeouts, { udpSeconds: 1 })
+  t.same(two?.timeouts, { udpSeconds: 1, reset: true })
   t.equal(two?.drainSeconds, 0)
   t.notOk(none && ('timeouts' in none || 'drainSeconds' in none))
   for (const [fields, reason] of [
