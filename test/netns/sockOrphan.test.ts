@@ -89,7 +89,7 @@ for (const way of ['abort', 'orphans'] as const) {
       : way === 'orphans' && !(await canEndSockets())
         ? 'this kernel has no INET_DIAG_DESTROY'
         : false
-  t.test(`by ${way}.bpf.o`, { skip }, async (t) => {
+  t.test(`sockets of a removed backend end, by ${way}.bpf.o`, { skip }, async (t) => {
     const scene = await SockScene.build(t, 2)
     const path = await scene.balance(t, () => 1)
     const elsewhere = await scene.container('other', 101)
