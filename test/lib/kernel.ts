@@ -99,6 +99,9 @@ export interface FlowRow {
   readonly last_seen: number
 }
 
+/** What is loaded for the outside, network 0, alone. */
+const EDGE_PROGRAMS = ['from_edge', 'to_edge', 'from_bridge']
+
 /** Small, because every test makes them all. */
 const SIZES = {
   flows4: 4096,
@@ -156,6 +159,8 @@ export class Datapath {
     this.#object = BpfObject.open(options.object ?? OBJECT)
     try {
       this.#object.setRodata(rodata)
+      // As the agent does: the verifier takes longer for these than for all others.
+      if (this.network !== 0) for (const name of EDGE_PROGRAMS) this.#object.autoload(name, false)
       for (const [map, size] of Object.entries({ ...SIZES, ...options.sizes }))
         this.#object.resize(map, size)
       for (const [name, map] of options.beside?.maps() ?? []) this.#object.reuse(name, map)
@@ -198,11 +203,6 @@ export class Datapath {
 
   program(name: string): Program {
     return this.#object.program(name)
-  }
-
-  /** Names of all programs of the object. */
-  programs(): string[] {
-    return [...this.#object.programs.keys()]
   }
 
   constant(name: string): number {
