@@ -90,7 +90,7 @@ async function balance(path: 'sock' | 'tc', replicas: readonly Replica[]): Promi
     const seen = (await curl(`http://${host}/client`)).split(' ')[0] ?? ''
     check(`vote saw the client's own address ${seen}`, seen === (host === VIP4 ? CLIENT4 : CLIENT6))
   }
-  await show('curl', '-sS', '--max-time', '5', 'http://vote/')
+  await show('curl', '-sS', '-4', '--max-time', '5', 'http://vote/')
   const after = [await count(...labels), await count(...other)]
   const grown = after.map((value, at) => value - (before[at] ?? 0))
   check(`the ${path} path counted all 23 connections`, grown[0] === 23, `it counted ${grown[0]}`)

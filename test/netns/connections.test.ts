@@ -101,6 +101,7 @@ for (const path of ['tc', 'sock'] as const) {
       await until(
         'the sweep to end it',
         async () => (await list()).services[0]?.totals.active === 8,
+        30_000,
       )
       await until('what has ended to be forgotten', async () => (await inactive()) === 0, 30_000)
     }
