@@ -27,10 +27,11 @@ t.test('42 killed agents, and no request fails', async (t) => {
   const { agent } = scene.stage
   agent.write(scene.definition([0, 1, 2]))
   const ready = async (): Promise<void> => {
-    await until('the agent', async () => {
+    const answers = async () => {
       const { revision } = await agentStatus(agent.socket)
       return revision.desired > 0 && revision.desired === revision.answering
-    })
+    }
+    await until('the agent', answers, 60_000)
   }
   agent.start()
   await ready()
