@@ -151,4 +151,10 @@ export class LoadScene {
     ] as const)
       this.loads.push(await Load.start(path, space, [...args, VIP4, VIP6]))
   }
+
+  /** Waits for a tally of each load; not the same moment's, for both may work by turns. */
+  async loaded(has: (tally: Tally) => boolean): Promise<void> {
+    for (const load of this.loads)
+      await until(`the load of ${load.path}`, async () => has(await load.tally()), 60_000)
+  }
 }

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { ALGORITHMS } from '../../src/model/types.js'
 import { LoadScene, agentStatus } from '../lib/loadScene.js'
-import { sleep, until } from '../lib/netns.js'
+import { sleep } from '../lib/netns.js'
 import { VIP4, VIP6 } from '../lib/stage.js'
 
 t.setTimeout(240_000)
@@ -20,10 +20,7 @@ t.test('algorithms, weights, other services and VIPs change, and no request fail
   agent.start('--detach-on-exit')
   await agent.ready()
   await scene.startLoads()
-  await until('the load to run', async () => {
-    const tallies = await Promise.all(scene.loads.map((load) => load.tally()))
-    return tallies.every(({ ok, kept }) => ok > 0 && kept > 0)
-  })
+  await scene.loaded(({ ok, kept }) => ok > 0 && kept > 0)
   const other = scene.service(backends([1]), { name: 'other', vip: ['10.1.0.77', 'fd00:1::77'] })
   const changes = [
     ...ALGORITHMS.flatMap((algorithm) => [

@@ -36,10 +36,7 @@ t.test('42 killed agents, and no request fails', async (t) => {
   agent.start()
   await ready()
   await scene.startLoads()
-  await until('the load to run', async () => {
-    const tallies = await Promise.all(scene.loads.map((load) => load.tally()))
-    return tallies.every(({ ok, kept }) => ok > 0 && kept > 0)
-  })
+  await scene.loaded(({ ok, kept }) => ok > 0 && kept > 0)
   const pins = (directory: string) => readdirSync(`${agent.pins}/${directory}`).sort()
   const before = { links: pins('links'), maps: pins('maps') }
   const next = random(SEED)

@@ -23,14 +23,7 @@ t.test('32 backends are replaced, and neither a request nor a transfer fails', a
     return desired > 0 && desired === answering
   })
   await scene.startLoads('--transfer', String(TRANSFER_BYTES))
-  await until(
-    'transfers',
-    async () => {
-      const tallies = await Promise.all(scene.loads.map((load) => load.tally()))
-      return tallies.every(({ transfers }) => transfers > 0)
-    },
-    90_000,
-  )
+  await scene.loaded(({ transfers }) => transfers > 0)
   let drained = 0
   for (let at = 0; at < BACKENDS; at++) {
     await add(BACKENDS + at)
