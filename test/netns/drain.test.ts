@@ -8,7 +8,7 @@ import { HeldSockets } from '../lib/heldSockets.js'
 import { sleep, until } from '../lib/netns.js'
 import { Stage, VIP4, VIP6 } from '../lib/stage.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const DRAIN_SECONDS = 5
 const FAMILIES = [

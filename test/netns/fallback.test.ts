@@ -5,7 +5,7 @@
 import t from 'tap'
 import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 t.test('a NIC that refuses native XDP has the generic one', async (t) => {
   const stage = await EdgeStage.build(t, 1)

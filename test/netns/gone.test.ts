@@ -3,7 +3,7 @@ import t from 'tap'
 import { HeldSockets } from '../lib/heldSockets.js'
 import { Way } from '../lib/ways.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /**
  * Two connections from one port, the second as soon as the first has ended: by the client's reset, or

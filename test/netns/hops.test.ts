@@ -2,7 +2,7 @@
 import t from 'tap'
 import { Way } from '../lib/ways.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** Answers every datagram (Python 3.11 has no name for IP_RECVTTL) with the TTL or hop limit that it came with. */
 const server = `

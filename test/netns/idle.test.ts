@@ -10,7 +10,7 @@ import { Way } from '../lib/ways.js'
 const PAST_KEEPALIVE = 7_300
 const PAST_OURS = 8_100
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** Asks over one connection for every line; prints the answer or what went wrong, and the time. */
 const asker = `

@@ -5,7 +5,7 @@ import { HeldSockets } from '../lib/heldSockets.js'
 import { sleep, until } from '../lib/netns.js'
 import { Stage, VIP4, VIP6 } from '../lib/stage.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** The sweep runs every five seconds, and more seldom on a busy machine. */
 const SWEPT_SECONDS = 40

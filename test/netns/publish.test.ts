@@ -2,7 +2,7 @@
 import t from 'tap'
 import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const datagram = `
 import socket, sys

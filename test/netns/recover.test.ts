@@ -2,7 +2,7 @@
 import t from 'tap'
 import { type Dialogue, Way } from '../lib/ways.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** One datagram and its answer for every line; `connected`: by send. */
 const asker = `

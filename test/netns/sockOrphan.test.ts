@@ -17,7 +17,7 @@ const NETWORK = 7
 const OBJECTS = join(import.meta.dirname, '../../bpf')
 const VIPS = ['10.60.0.1', 'fd60::1'] as const
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /**
  * Two TCP and two UDP sockets a VIP, one of each a direct one to the first backend, and an IPv6 socket

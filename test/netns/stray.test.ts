@@ -6,7 +6,7 @@
 import t from 'tap'
 import { kernelCounter, Way } from '../lib/ways.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** Asks over one connection for every line; the first line is its own address and port. */
 const asker = `

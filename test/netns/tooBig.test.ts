@@ -2,7 +2,7 @@
 import t from 'tap'
 import { EdgeLan, LAN } from '../lib/edgeLan.js'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 /** Sends whole frames that may not be cut; prints the path's MTU as the kernel learns it, then an answer. */
 const client = `
