@@ -29,10 +29,17 @@ type Part = Sync | Changes | Scrapes | FileTimes
 async function inProcess<T extends Part>(part: string, args: readonly string[]): Promise<T> {
   const script = fileURLToPath(import.meta.url)
   const run = promisify(execFile)
-  const { stdout } = await run(process.execPath, [script, '--part', part, ...args], {
+  const running = run(process.execPath, [script, '--part', part, ...args], {
     maxBuffer: 1 << 24,
   })
-  return JSON.parse(stdout) as T
+  const end = () => running.child.kill('SIGTERM')
+  const signals = ['SIGINT', 'SIGTERM'] as const
+  for (const signal of signals) process.once(signal, end)
+  try {
+    return JSON.parse((await running).stdout) as T
+  } finally {
+    for (const signal of signals) process.off(signal, end)
+  }
 }
 
 async function rounds<T extends Part>(

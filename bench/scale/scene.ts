@@ -1,4 +1,5 @@
 /** A network with many services, as a source would publish it, and a reconciler on maps of its own. */
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { detach } from '../../src/dataplane/detach.js'
 import type { Installer } from '../../src/dataplane/install.js'
@@ -88,6 +89,12 @@ export class ScaleScene {
     sweepIntervalMs = 3_600_000,
   ): Promise<ScaleScene> {
     await ensurePinDirectory(pinPath)
+    // A run that is cut short leaves nothing pinned either.
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => {
+        rmSync(pinPath, { recursive: true, force: true })
+        process.exit(1)
+      })
     const maps = await PinnedMaps.open(new Pins(pinPath), objectFiles(OBJECTS), LIMITS, silent)
     const installer = openInstaller(maps)
     const reconciler = new Reconciler(installer, {
