@@ -10,6 +10,7 @@ import type { BpfObject, Link } from 'libbpf-ts'
 import type { Log } from '../host/log.js'
 import type { ConnectedSocket } from '../host/endSockets.js'
 import { fromWords } from '../model/address.js'
+import { Turns } from './turns.js'
 
 /** For a connect() that passed its hook before the backend left and was not yet to be seen. */
 const SECOND_LOOK_MS = 200
@@ -32,10 +33,8 @@ export class OrphanSockets {
   readonly #options: OrphanOptions
   #object: BpfObject | undefined
   readonly #links: Link[] = []
-  #running: Promise<void> | undefined
-  #again = false
+  readonly #turns = new Turns(() => this.#run())
   #timer: NodeJS.Timeout | undefined
-  #closed = false
 
   constructor(options: OrphanOptions) {
     this.#options = options
@@ -43,31 +42,16 @@ export class OrphanSockets {
 
   /** Backends have left, or an agent has started. Returns at once. */
   look(): void {
-    this.#lookOnce()
+    this.#turns.ask()
     clearTimeout(this.#timer)
-    if (!this.#closed) this.#timer = setTimeout(() => this.#lookOnce(), SECOND_LOOK_MS)
+    if (!this.#turns.closed) this.#timer = setTimeout(() => this.#turns.ask(), SECOND_LOOK_MS)
   }
 
   async close(): Promise<void> {
-    this.#closed = true
     clearTimeout(this.#timer)
-    await this.#running
+    await this.#turns.close()
     for (const link of this.#links.splice(0)) link.close()
     this.#object?.close()
-  }
-
-  #lookOnce(): void {
-    if (this.#closed) return
-    if (this.#running !== undefined) {
-      this.#again = true
-      return
-    }
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined
-      if (!this.#again) return
-      this.#again = false
-      this.#lookOnce()
-    })
   }
 
   async #run(): Promise<void> {
