@@ -1,5 +1,6 @@
 /** How the commands write what the API says. */
 import type { BackendView, PathCounters, ServiceView } from '../api/schema.js'
+import { formatListen } from '../model/address.js'
 import type { Cell } from './table.js'
 
 type State = BackendView['state']
@@ -25,7 +26,7 @@ export function totals(rows: readonly PathCounters[]): Totals {
 
 /** `address:port`, an IPv6 address in brackets. */
 export function endpoint(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+  return formatListen({ host: address, port })
 }
 
 /** `80/tcp`, and `80->8080/tcp` where the backends listen elsewhere. */

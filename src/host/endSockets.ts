@@ -3,6 +3,7 @@
  * kernel with INET_DIAG_DESTROY, are needed.
  */
 import { createSocket } from 'node:dgram'
+import { formatListen } from '../model/address.js'
 import type { Protocol } from '../model/types.js'
 import { run } from './run.js'
 
@@ -50,7 +51,7 @@ export async function endSockets(
 }
 
 function text({ address, port }: Endpoint): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+  return formatListen({ host: address, port })
 }
 
 /** Tries it on a socket of its own. */

@@ -1,11 +1,7 @@
 /** Packets sent from a network namespace, by its routes, as if they were somebody else's. */
 import { sendPackets } from 'libbpf-ts'
 import { family, toBytes } from '../model/address.js'
-
-export interface Peer {
-  readonly address: string
-  readonly port: number
-}
+import type { Endpoint } from './endSockets.js'
 
 const IPPROTO_TCP = 6
 const TCP_BYTES = 20
@@ -16,13 +12,13 @@ const TTL = 64
  * that at least one is outside its window, which it answers (RFC 9293, 3.10.7.4), like a keep-alive. If
  * nobody knows the connection any more, that answer is reset.
  */
-export function tcpProbes(from: Peer, to: Peer): Uint8Array[] {
+export function tcpProbes(from: Endpoint, to: Endpoint): Uint8Array[] {
   return [0, 0x8000_0000].map((sequence) => tcpSegment(from, to, sequence))
 }
 
 export { sendPackets }
 
-function tcpSegment(from: Peer, to: Peer, sequence: number): Uint8Array {
+function tcpSegment(from: Endpoint, to: Endpoint, sequence: number): Uint8Array {
   const [source, destination] = [toBytes(from.address), toBytes(to.address)]
   const segment = Buffer.alloc(TCP_BYTES)
   segment.writeUInt16BE(from.port, 0)

@@ -1,6 +1,7 @@
 /** Listening sockets inside another network namespace, handed over by descriptor. */
 import { openSocket } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
+import { formatListen } from '../model/address.js'
 import type { SocketOpener } from '../model/sockets.js'
 
 /** @throws FairleadError HOST, naming address and namespace, with the kernel's refusal in `cause` */
@@ -17,7 +18,7 @@ export const openListener: SocketOpener = async ({ namespace, transport, address
       ...(family === 6 && { v6only: true }),
     })
   } catch (cause) {
-    const at = family === 6 ? `[${address}]:${port}` : `${address}:${port}`
+    const at = formatListen({ host: address, port })
     const where = namespace === undefined ? '' : ` in ${namespace}`
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new FairleadError('HOST', `${transport} ${at}${where} cannot be opened: ${why}`, {
