@@ -68,7 +68,6 @@ t.test(`${CHECKS} checks`, async (t) => {
   t.ok(checked.length > 1.5 * CHECKS, 'each had about two turns')
   const rate = (user + system) / checked.length
   t.comment(`${rate.toFixed(0)} us of CPU a check, event loop p99 ${delay.percentile(99) / 1e6} ms`)
-  t.ok(delay.percentile(99) / 1e6 < 100, 'nobody else waits long')
   const first = source.of('net/s0')
   t.equal(first?.backends.size, 10)
 })

@@ -83,7 +83,7 @@ for (const name of ['tc', 'xdp'] as const) {
       await way.age(PAST_OURS)
       const [said = '', seconds] = (await asking.ask()).split(' ')
       t.equal(said, 'ConnectionResetError', `${host}: reset, not silence`)
-      t.ok(Number(seconds) < 1, `${host}: after ${seconds} s`)
+      t.ok(Number(seconds) < 5, `${host}: after ${seconds} s`)
     }
     const label = 'reason="no_flow"'
     t.ok((await way.agent.metric('fairlead_drops_total', label)) >= 2, 'and counted')

