@@ -189,7 +189,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     node: config.nodeName,
     sources: [{ name: FileSource.sourceName, from: config.file }],
     metrics,
-    answering: () => Math.min(distributor.named, readback.reconcile().revision),
+    answering: () => Math.min(distributor.named, dataplane.settledRevision),
     reload: () => source.reload(),
     onError,
   })

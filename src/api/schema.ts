@@ -155,7 +155,7 @@ export const statusSchema = z.object({
   uptimeSeconds: z.number(),
   /**
    * `applied`: what the kernel holds, behind `desired` while a change is being written.
-   * `answering`: what both the kernel and DNS hold.
+   * `answering`: what both the kernel, with its programs attached, and DNS hold.
    */
   revision: z.object({ desired: z.number(), applied: z.number(), answering: z.number() }),
   reconcile: z.object({

@@ -202,6 +202,11 @@ export class Dataplane {
     await new Promise<void>((resolve) => this.#waiting.push({ revision, resolve }))
   }
 
+  /** The last revision that `settled` would not wait for: in the maps, and attached; 0 before the first. */
+  get settledRevision(): number {
+    return Math.max(0, this.#done)
+  }
+
   /** Rows written to the kernel since open. */
   get writes(): number {
     return this.#reconciler.writes
