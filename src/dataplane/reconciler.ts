@@ -8,6 +8,7 @@ import { FairleadError, type ErrorCode } from '../errors.js'
 import type { Log } from '../host/log.js'
 import { toWords } from '../model/address.js'
 import type { ReconcileStats } from '../model/readback.js'
+import { replacements } from '../model/sharedMap.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
 import type { Installer } from './install.js'
@@ -230,26 +231,17 @@ export class Reconciler {
     if (this.#failed.size === 0) this.#inForce = { state, outside }
   }
 
-  /**
-   * The services that differ from the state in force, when the same ones are there in the same order:
-   * two walks side by side look nothing up.
-   */
+  /** The services that differ from the state in force, if the same ones are there. */
   #replaced({ services, networks }: State): Service[] | undefined {
     const { state, outside } = this.#inForce ?? {}
     if (state === undefined || outside !== this.#installer.outside) return undefined
-    if (state.networks !== networks || state.services.size !== services.size) return undefined
-    if (state.services === services) return []
-    const before = state.services.values()
-    const replaced: Service[] = []
-    for (const service of services.values()) {
-      const old = before.next().value
-      if (service === old) continue
-      if (old === undefined || serviceKey(service) !== serviceKey(old)) return undefined
-      // One that has rows only now, or no longer, is not just another one.
-      if (!hasRows(service, outside) || !hasRows(old, outside)) return undefined
-      replaced.push(service)
-    }
-    return replaced
+    if (state.networks !== networks) return undefined
+    const replaced = replacements(state.services, services)
+    // One that has rows only now, or no longer, is not just another one.
+    const alike = replaced?.every(({ before, after }) =>
+      [before, after].every((service) => hasRows(service, outside)),
+    )
+    return alike === true ? replaced?.map(({ after }) => after) : undefined
   }
 
   /** Removes the services that are not in the state; returns those that may have to be written. */

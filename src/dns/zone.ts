@@ -1,13 +1,14 @@
 /**
  * The zone: what names and addresses mean, as a pure function of one desired state.
  *
- * Only an index. Records are made in answer.ts when somebody asks, so that replacing the zone
- * costs one pass over the services, not over their backends; the indexes that need every backend
- * (host names, reverse) are made at their first use.
+ * Only an index. Records are made in answer.ts when somebody asks, so that another zone costs one
+ * pass over the services, or, where some of them are only replaced, what these cost. The indexes
+ * that need every backend (host names, reverse) are made at their first use.
  */
 
 import { Cidr, parseListen } from '../model/address.js'
 import { sameData } from '../model/diff.js'
+import { replacements, SharedMap, type Replacement } from '../model/sharedMap.js'
 import type { Backend, Network, Port, Protocol, Service, State } from '../model/types.js'
 import {
   addressLabel,
@@ -65,79 +66,69 @@ export interface Resolution {
   readonly network: string
 }
 
-interface Pointer {
-  ttlSeconds: number
-  readonly names: Set<string>
-}
-
-interface HostName {
-  ttlSeconds: number
-  readonly backends: Backend[]
-}
-
 export const NAMESERVER_LABEL = 'ns'
 const TASKS_PREFIX = 'tasks.'
 const PORT_NAME = /^_([^.]+)\._(tcp|udp)\.(.+)$/
 const PROTOCOL_NAME = /^_(tcp|udp)\.(.+)$/
 
+/** By a word of a service's backends: the names of those that have it, and of some that had it. */
+type Whose = Map<string, string[]>
+
 /** One network's names. */
 class NetworkNames {
-  /** Places among the members. */
-  readonly #byName: Map<string, number>
-  readonly #byAlias: Map<string, number[]>
   readonly #subnets: readonly Cidr[]
-  #byHostname: ReadonlyMap<string, HostName> | undefined
-  #byAddress: ReadonlyMap<string, Pointer> | undefined
+  /** Made when they are first asked for; from then on successors share them. */
+  #hosts: Whose | undefined
+  #addresses: Whose | undefined
+  /** Entries that may be of nobody any more. */
+  #stale = 0
 
   constructor(
     readonly network: Network,
     readonly domain: string | undefined,
-    readonly members: readonly Service[],
-    /** Whose indexes do as well, when no service has come, gone or been called otherwise. */
-    previous?: NetworkNames,
+    /** By name. */
+    readonly members: SharedMap<Service>,
+    /** Services by alias. */
+    readonly aliases: ReadonlyMap<string, readonly string[]> = aliasesOf(members),
   ) {
     this.#subnets = network.subnets.map((subnet) => Cidr.parse(subnet))
-    if (previous?.isNamedAs(members) === true) {
-      this.#byName = previous.#byName
-      this.#byAlias = previous.#byAlias
-      return
-    }
-    this.#byName = new Map()
-    this.#byAlias = new Map()
-    members.forEach((service, place) => this.#add(service, place))
-  }
-
-  isNamedAs(members: readonly Service[]): boolean {
-    return (
-      this.members.length === members.length &&
-      this.members.every((old, place) => {
-        const service = members[place]
-        if (service === old || service === undefined) return service === old
-        return service.name === old.name && sameData(service.aliases, old.aliases)
-      })
-    )
   }
 
   isOf(network: Network, domain: string | undefined, members: readonly Service[]): boolean {
-    return (
-      this.network === network &&
-      this.domain === domain &&
-      this.members.length === members.length &&
-      this.members.every((service, index) => service === members[index])
-    )
+    if (this.network !== network || this.domain !== domain) return false
+    if (this.members.size !== members.length) return false
+    let at = 0
+    for (const service of this.members.values()) if (service !== members[at++]) return false
+    return true
   }
 
-  #add(service: Service, place: number): void {
-    this.#byName.set(service.name, place)
-    for (const alias of service.aliases) {
-      const sharing = this.#byAlias.get(alias)
-      if (sharing === undefined) this.#byAlias.set(alias, [place])
-      else sharing.push(place)
+  /** @returns the same with other services in place of some; undefined if more than that differs */
+  with(services: readonly Replacement<Service>[]): NetworkNames | undefined {
+    for (const { before, after } of services)
+      if (!sameData(before.aliases, after.aliases)) return undefined
+    const members = this.members.with(services.map(({ after }) => [after.name, after]))
+    if (members === undefined) return undefined
+    const names = new NetworkNames(this.network, this.domain, members, this.aliases)
+    names.#share(this, services)
+    return names
+  }
+
+  /** What is added does not show in the previous one: it looks whether its services have that. */
+  #share(previous: NetworkNames, services: readonly Replacement<Service>[]): void {
+    const changed = services.map(({ after }) => after)
+    this.#stale = previous.#stale
+    for (const { before } of services) this.#stale += before.backends.length
+    // Else they would grow with each change.
+    if (this.#stale > Math.max(1024, previous.#addresses?.size ?? 0)) {
+      this.#stale = 0
+      return
     }
+    this.#hosts = previous.#hosts && indexed(changed, hostnamesOf, previous.#hosts)
+    this.#addresses = previous.#addresses && indexed(changed, addressesOf, previous.#addresses)
   }
 
   #named(name: string): Service | undefined {
-    return this.members[this.#byName.get(name) ?? -1]
+    return this.members.get(name)
   }
 
   /** A service's own name wins over aliases; services that share an alias answer together. */
@@ -145,8 +136,8 @@ class NetworkNames {
     const ofStack = stack === undefined ? undefined : this.#named(`${stack}_${name}`)
     const own = ofStack ?? this.#named(name)
     if (own !== undefined) return [own]
-    const aliased = this.#byAlias.get(name)
-    if (aliased !== undefined) return aliased.flatMap((place) => this.members[place] ?? [])
+    const aliased = this.aliases.get(name)
+    if (aliased !== undefined) return aliased.flatMap((each) => this.#named(each) ?? [])
     for (const [head, tail] of cuts(name)) {
       const qualified = this.#named(`${tail}_${head}`)
       if (qualified !== undefined) return [qualified]
@@ -162,8 +153,8 @@ class NetworkNames {
       const behind = this.services(name.slice(TASKS_PREFIX.length), stack)
       if (behind !== undefined) return { kind: 'service', services: behind, tasks: true }
     }
-    const host = this.#hostnames().get(name)
-    if (host !== undefined) return { kind: 'backends', ...host }
+    const host = this.#hostNamed(name)
+    if (host !== undefined) return host
     for (const [head, tail] of cuts(name)) {
       const backends = this.#oneOf(head, this.services(tail, stack) ?? [])
       if (backends !== undefined) return backends
@@ -214,10 +205,44 @@ class NetworkNames {
     )
   }
 
+  #hostNamed(name: string): Found | undefined {
+    this.#hosts ??= indexed(this.members.values(), hostnamesOf)
+    const backends: Backend[] = []
+    let ttlSeconds = Infinity
+    for (const service of this.#inOrder(this.#hosts.get(name))) {
+      const own = service.backends.filter(({ hostname }) => hostname === name)
+      backends.push(...own)
+      if (own.length > 0) ttlSeconds = Math.min(ttlSeconds, service.ttlSeconds)
+    }
+    return backends.length === 0 ? undefined : { kind: 'backends', ttlSeconds, backends }
+  }
+
   pointer(address: string): Found | undefined {
-    const pointer = this.#addresses().get(address)
-    if (pointer === undefined) return undefined
-    return { kind: 'pointer', ttlSeconds: pointer.ttlSeconds, names: [...pointer.names] }
+    this.#addresses ??= indexed(this.members.values(), addressesOf)
+    const names = new Set<string>()
+    let ttlSeconds = Infinity
+    for (const service of this.#inOrder(this.#addresses.get(address))) {
+      const own = this.#namesOf(service, address)
+      for (const name of own) names.add(name)
+      if (own.length > 0) ttlSeconds = Math.min(ttlSeconds, service.ttlSeconds)
+    }
+    return names.size === 0 ? undefined : { kind: 'pointer', ttlSeconds, names: [...names] }
+  }
+
+  /** What an address is called as VIP and as backends of a service. */
+  #namesOf({ name, vips, backends }: Service, of: string): string[] {
+    const those = backends.filter(({ address, state }) => address === of && state !== 'down')
+    return [
+      ...(vips.includes(of) ? [this.qualify(name)] : []),
+      ...those.map(({ hostname, slot }) =>
+        this.qualify(`${hostname ?? slot ?? addressLabel(of)}.${name}`),
+      ),
+    ]
+  }
+
+  #inOrder(names: readonly string[] = []): Service[] {
+    const sorted = [...names].sort((a, b) => this.members.placeOf(a) - this.members.placeOf(b))
+    return sorted.flatMap((name) => this.#named(name) ?? [])
   }
 
   /** @returns how many leading bits our authority fixes; undefined: the name is outside */
@@ -233,47 +258,37 @@ class NetworkNames {
     const full = `${name}.${this.network.name}`
     return this.domain === undefined ? full : `${full}.${this.domain}`
   }
+}
 
-  #hostnames(): ReadonlyMap<string, HostName> {
-    if (this.#byHostname !== undefined) return this.#byHostname
-    const index = new Map<string, HostName>()
-    for (const { backends, ttlSeconds } of this.members) {
-      for (const backend of backends) {
-        if (backend.hostname === undefined) continue
-        const known = index.get(backend.hostname)
-        if (known === undefined) index.set(backend.hostname, { ttlSeconds, backends: [backend] })
-        else {
-          known.backends.push(backend)
-          known.ttlSeconds = Math.min(known.ttlSeconds, ttlSeconds)
-        }
-      }
-    }
-    this.#byHostname = index
-    return index
-  }
+function aliasesOf(members: ReadonlyMap<string, Service>): Map<string, string[]> {
+  const aliases: Whose = new Map()
+  for (const { name, aliases: of } of members.values())
+    for (const alias of of) addTo(aliases, alias, name)
+  return aliases
+}
 
-  #addresses(): ReadonlyMap<string, Pointer> {
-    if (this.#byAddress !== undefined) return this.#byAddress
-    const index = new Map<string, Pointer>()
-    const point = (address: string, name: string, ttlSeconds: number): void => {
-      const known = index.get(address)
-      if (known === undefined) index.set(address, { ttlSeconds, names: new Set([name]) })
-      else {
-        known.names.add(name)
-        known.ttlSeconds = Math.min(known.ttlSeconds, ttlSeconds)
-      }
-    }
-    for (const { name, vips, backends, ttlSeconds } of this.members) {
-      for (const vip of vips) point(vip, this.qualify(name), ttlSeconds)
-      for (const { address, hostname, slot, state } of backends) {
-        if (state === 'down') continue
-        const label = hostname ?? slot ?? addressLabel(address)
-        point(address, this.qualify(`${label}.${name}`), ttlSeconds)
-      }
-    }
-    this.#byAddress = index
-    return index
-  }
+function hostnamesOf({ backends }: Service): string[] {
+  return backends.flatMap(({ hostname }) => hostname ?? [])
+}
+
+function addressesOf({ vips, backends }: Service): string[] {
+  return [...vips, ...backends.map(({ address }) => address)]
+}
+
+function indexed(
+  services: Iterable<Service>,
+  wordsOf: (service: Service) => string[],
+  index: Whose = new Map(),
+): Whose {
+  for (const service of services)
+    for (const word of wordsOf(service)) addTo(index, word, service.name)
+  return index
+}
+
+function addTo(index: Whose, word: string, name: string): void {
+  const names = index.get(word)
+  if (names === undefined) index.set(word, [name])
+  else if (!names.includes(name)) names.push(name)
 }
 
 /** Immutable; safe to share between listeners. */
@@ -284,6 +299,8 @@ export class Zone {
     readonly covered: ReadonlyMap<string, NetworkNames>,
     /** All networks there are: names in the others are denied, not passed on. */
     readonly known: ReadonlySet<string>,
+    /** That it was made of. */
+    readonly state?: State,
   ) {}
 
   /**
@@ -376,7 +393,7 @@ export class Zone {
 
 /**
  * @param networks names of the networks to cover; absent: all
- * @param previous an earlier zone; networks in which nothing changed keep their indexes
+ * @param previous an earlier zone; what has not changed since is taken from it
  * @returns        what they mean at this revision
  */
 export function buildZone(
@@ -385,19 +402,53 @@ export function buildZone(
   options: ZoneOptions,
   previous?: Zone,
 ): Zone {
-  const members = new Map<string, Service[]>()
-  for (const name of networks ?? state.networks.keys()) members.set(name, [])
-  for (const service of state.services.values()) members.get(service.network)?.push(service)
+  const names = networks ?? [...state.networks.keys()]
+  const kept = replacedIn(state, names, options, previous)
+  if (kept !== undefined) return zoneOf(state, options, kept)
   const covered = new Map<string, NetworkNames>()
+  const members = new Map<string, Service[]>(names.map((name) => [name, []]))
+  for (const service of state.services.values()) members.get(service.network)?.push(service)
   for (const [name, services] of members) {
     const network = state.networks.get(name)
     if (network === undefined) continue
     const known = previous?.covered.get(name)
-    const unchanged = known?.isOf(network, options.domain, services) === true
-    covered.set(
-      name,
-      unchanged ? known : new NetworkNames(network, options.domain, services, known),
-    )
+    if (known?.isOf(network, options.domain, services) === true) covered.set(name, known)
+    else {
+      const byName = SharedMap.of(services.map((service) => [service.name, service] as const))
+      covered.set(name, new NetworkNames(network, options.domain, byName))
+    }
   }
-  return new Zone(state.revision, options, covered, new Set(state.networks.keys()))
+  return zoneOf(state, options, covered)
+}
+
+function zoneOf(
+  state: State,
+  options: ZoneOptions,
+  covered: ReadonlyMap<string, NetworkNames>,
+): Zone {
+  return new Zone(state.revision, options, covered, new Set(state.networks.keys()), state)
+}
+
+/** The previous zone's names with other services in place of some, if nothing else differs. */
+function replacedIn(
+  { networks, services }: State,
+  names: readonly string[],
+  options: ZoneOptions,
+  previous: Zone | undefined,
+): Map<string, NetworkNames> | undefined {
+  if (previous?.state?.networks !== networks || previous.options.domain !== options.domain)
+    return undefined
+  const replaced = replacements(previous.state.services, services)
+  if (replaced === undefined) return undefined
+  const byNetwork = new Map<string, Replacement<Service>[]>(names.map((name) => [name, []]))
+  for (const each of replaced) byNetwork.get(each.after.network)?.push(each)
+  const covered = new Map<string, NetworkNames>()
+  for (const [name, own] of byNetwork) {
+    if (!networks.has(name)) continue
+    const known = previous.covered.get(name)
+    const now = own.length === 0 ? known : known?.with(own)
+    if (now === undefined) return undefined
+    covered.set(name, now)
+  }
+  return covered
 }

@@ -7,7 +7,15 @@ import { sameData } from './diff.js'
 import type { Assignments } from './ipam.js'
 import { assignmentKey, placeVips } from './ipam.js'
 import type { ErrorCode } from '../errors.js'
-import type { Network, Problem, Service, ServiceKey, ServiceSpec, Snapshot } from './types.js'
+import type {
+  Family,
+  Network,
+  Problem,
+  Service,
+  ServiceKey,
+  ServiceSpec,
+  Snapshot,
+} from './types.js'
 import { serviceKey } from './types.js'
 
 export interface SourceSnapshot {
@@ -19,6 +27,8 @@ export interface Merged {
   /** Both maps are sorted by key. */
   readonly networks: ReadonlyMap<string, Network>
   readonly services: ReadonlyMap<ServiceKey, Service>
+  /** Of all services, whatever their networks. */
+  readonly vips: ReadonlySet<string>
   /** Those found here; what the snapshots bring is not among them. */
   readonly problems: readonly Problem[]
   readonly assignments: Assignments
@@ -66,6 +76,7 @@ export function merge(
         .map((service) => [serviceKey(service), service] as const)
         .sort(([a], [b]) => compare(a, b)),
     ),
+    vips: new Set(services.flatMap(({ vips }) => vips)),
     problems,
     assignments: placement.assignments,
   }
@@ -83,7 +94,6 @@ export function patch(merged: Merged, before: Snapshot, after: Snapshot): Servic
     return undefined
   if (!sameData(before.networks, after.networks)) return undefined
   const replaced: ServiceSpec[] = []
-  const fresh = new Set<string>()
   // By index: pairs would be most of the cost.
   for (let i = 0; i < after.services.length; i++) {
     const old = before.services[i]
@@ -93,20 +103,11 @@ export function patch(merged: Merged, before: Snapshot, after: Snapshot): Servic
     if (misfit(spec, merged.networks) !== undefined) return undefined
     replaced.push(spec)
     const known = new Set(old.backends.map(({ address }) => address))
-    for (const { address } of spec.backends) if (!known.has(address)) fresh.add(address)
+    // An automatic VIP gives way to a backend that has its address; another VIP does not.
+    for (const { address } of spec.backends)
+      if (!known.has(address) && merged.vips.has(address)) return undefined
   }
-  // An automatic VIP gives way to a backend that has its address; another VIP does not.
-  if (meetsVip(fresh, merged.services)) return undefined
   return replaced.map((spec) => settle(spec, merged.assignments))
-}
-
-function meetsVip(
-  addresses: ReadonlySet<string>,
-  services: ReadonlyMap<ServiceKey, Service>,
-): boolean {
-  if (addresses.size === 0) return false
-  for (const { vips } of services.values()) if (vips.some((vip) => addresses.has(vip))) return true
-  return false
 }
 
 function claimsSame(a: ServiceSpec, b: ServiceSpec): boolean {
@@ -114,7 +115,7 @@ function claimsSame(a: ServiceSpec, b: ServiceSpec): boolean {
     a.network === b.network &&
     a.name === b.name &&
     a.mode === b.mode &&
-    sameData([a.vips, a.autoVips, a.ports], [b.vips, b.autoVips, b.ports])
+    sameData([a.vips, a.autoVips, a.ports, a.publish], [b.vips, b.autoVips, b.ports, b.publish])
   )
 }
 
@@ -184,15 +185,31 @@ function problemOf({ source: { name, snapshot }, spec }: SourcedSpec, found: Obj
   return { source: name, item: `service ${key}`, ...(place !== undefined && { place }), ...found }
 }
 
+/** What became of a spec: the same object as long as it has the same VIPs. */
+const settled = new WeakMap<ServiceSpec, Service>()
+
 /** The service with its VIPs: those asked for, then the automatic ones, IPv4 first. */
 function settle(spec: ServiceSpec, assignments: Assignments): Service {
-  const { autoVips, ...service } = spec
-  if (service.mode === 'dnsrr') return { ...service, vips: [] }
+  const before = settled.get(spec)
+  if (before !== undefined && sameData(before.vips, vipsOf(spec, spec.autoVips, assignments)))
+    return before
+  const { autoVips, ...declared } = spec
+  const service = { ...declared, vips: vipsOf(declared, autoVips, assignments) }
+  settled.set(spec, service)
+  return service
+}
+
+function vipsOf(
+  service: Service,
+  autoVips: readonly Family[],
+  assignments: Assignments,
+): readonly string[] {
+  if (service.mode === 'dnsrr') return []
   const automatic = [...autoVips].sort().flatMap((of) => {
-    const vip = assignments.get(assignmentKey(spec, of))
+    const vip = assignments.get(assignmentKey(service, of))
     return vip === undefined ? [] : [vip]
   })
-  return { ...service, vips: [...service.vips, ...automatic] }
+  return [...service.vips, ...automatic]
 }
 
 function compare(a: string, b: string): number {

@@ -10,6 +10,7 @@ import type { Assignments } from './ipam.js'
 import { merge, patch, type Merged } from './merge.js'
 import { sameData } from './diff.js'
 import { overlay, type BackendStates } from './overlay.js'
+import { SharedMap } from './sharedMap.js'
 import { serviceKey, type Service, type ServiceKey, type Snapshot, type State } from './types.js'
 
 export interface ModelOptions {
@@ -23,7 +24,8 @@ export interface ModelOptions {
 
 export type StateListener = (state: State, previous: State) => void
 
-const EMPTY: State = { revision: 0, networks: new Map(), services: new Map(), problems: [] }
+const NO_SERVICES = SharedMap.of<Service>([])
+const EMPTY: State = { revision: 0, networks: new Map(), services: NO_SERVICES, problems: [] }
 
 export class Model {
   readonly #sources: readonly string[]
@@ -34,7 +36,9 @@ export class Model {
   #notifying = false
   #merged: Merged
   /** What sources said of each service, before `#states`; a new map whenever it differs. */
-  #declared: ReadonlyMap<ServiceKey, Service> = new Map()
+  #declared: SharedMap<Service> = NO_SERVICES
+  /** Those of the state in force. */
+  #services: SharedMap<Service> = NO_SERVICES
   readonly #states = new Map<ServiceKey, BackendStates>()
   #assignments: Assignments
   #state: State = EMPTY
@@ -43,7 +47,7 @@ export class Model {
     this.#sources = [...new Set(options.sources)]
     this.#reporters = (options.reporters ?? []).filter((name) => !this.#sources.includes(name))
     this.#assignments = new Map(options.assignments)
-    this.#merged = { ...EMPTY, assignments: this.#assignments }
+    this.#merged = { ...EMPTY, assignments: this.#assignments, vips: new Set() }
   }
 
   /** Revision 0, and empty, until a source (not just a reporter) has published. */
@@ -99,31 +103,30 @@ export class Model {
     const before = this.#state
     const declared = this.#declared
     this.#declared = replaced
-      ? replacedIn(declared, replaced)
+      ? withReplaced(declared, replaced)
       : adopted(declared, this.#merged.services)
     // The same objects from here on, so that comparing them again costs nothing.
     this.#merged = { ...this.#merged, services: this.#declared }
-    const unchanged = this.#declared === declared
     const overlaid = () => {
-      // With nothing to lay over they are the same map, and need no second copy.
-      if (this.#states.size === 0 && before.services === declared) return this.#declared
-      return replaced
-        ? replacedIn(
-            before.services,
-            replaced.map((service) => this.#overlay(service)),
-          )
-        : adopted(before.services, this.#overlaid())
+      const services = this.#services
+      // With nothing to lay over they are the same map.
+      if (this.#states.size === 0 && services === declared) return this.#declared
+      if (!replaced) return adopted(services, this.#overlaid())
+      return withReplaced(
+        services,
+        replaced.map((service) => this.#overlay(service)),
+      )
     }
     return this.#replace({
       networks: adopted(before.networks, this.#merged.networks),
-      services: unchanged ? before.services : overlaid(),
+      services: this.#declared === declared ? this.#services : overlaid(),
       problems: sameData(before.problems, problems) ? before.problems : problems,
     })
   }
 
   /**
    * Lays states over what sources say of backends: of the two the worse one holds (active, draining,
-   * down). Costs what the services named cost, and a copy of the map; the others are not looked at.
+   * down). Costs what the services named cost; the others are not looked at.
    *
    * @param changes services whose states differ from what was said before, each with all of its
    *                backends' that are not as declared; an empty map takes all back. It may name
@@ -132,20 +135,15 @@ export class Model {
    * @throws AggregateError of what listeners threw
    */
   setStates(changes: ReadonlyMap<ServiceKey, BackendStates>): State {
-    const before = this.#state
-    const services = new Map(before.services)
-    let same = true
+    const found: Service[] = []
     for (const [key, states] of changes) {
       if (states.size === 0) this.#states.delete(key)
       else this.#states.set(key, states)
       const declared = this.#declared.get(key)
-      if (declared === undefined) continue
-      const service = overlay(declared, states)
-      if (sameData(service, before.services.get(key))) continue
-      services.set(key, service)
-      same = false
+      if (declared !== undefined) found.push(overlay(declared, states))
     }
-    return same ? before : this.#replace({ ...before, services })
+    const services = withReplaced(this.#services, found)
+    return services === this.#services ? this.#state : this.#replace({ ...this.#state, services })
   }
 
   /**
@@ -188,7 +186,7 @@ export class Model {
   }
 
   /** The parts of `next` that do not differ are those of the state in force. */
-  #replace(next: Omit<State, 'revision'>): State {
+  #replace(next: Omit<State, 'revision'> & { readonly services: SharedMap<Service> }): State {
     const previous = this.#state
     const same =
       next.networks === previous.networks &&
@@ -197,6 +195,7 @@ export class Model {
     // The first revision says that a source has spoken, even of nothing.
     if (same && previous.revision > 0) return previous
     const { networks, services, problems } = next
+    this.#services = services
     this.#state = { revision: previous.revision + 1, networks, services, problems }
     this.#pending.push({ state: this.#state, previous })
     this.#notify()
@@ -225,34 +224,32 @@ export class Model {
 }
 
 /** `after` with the values of `before` where these are equal; `before` itself if all are. */
-function adopted<T>(
-  before: ReadonlyMap<string, T>,
-  after: ReadonlyMap<string, T>,
-): ReadonlyMap<string, T> {
-  let same = before.size === after.size
-  const result = new Map<string, T>()
+function adopted<T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): SharedMap<T> {
+  const entries: [string, T][] = []
   for (const [key, value] of after) {
     const old = before.get(key)
-    const kept = old !== undefined && sameData(old, value)
-    if (!kept) same = false
-    result.set(key, kept ? old : value)
+    entries.push([key, old !== undefined && sameData(old, value) ? old : value])
   }
-  return same ? before : result
+  const sameKeys = before instanceof SharedMap && hasKeys(before, entries)
+  return (sameKeys ? (before as SharedMap<T>).with(entries) : undefined) ?? SharedMap.of(entries)
+}
+
+function hasKeys(
+  map: ReadonlyMap<string, unknown>,
+  entries: readonly (readonly [string, unknown])[],
+): boolean {
+  let at = 0
+  for (const key of map.keys()) if (entries[at++]?.[0] !== key) return false
+  return at === entries.length
 }
 
 /** `before` with these values in place of those under their keys; itself if nothing differs. */
-function replacedIn(
-  before: ReadonlyMap<ServiceKey, Service>,
-  values: readonly Service[],
-): ReadonlyMap<ServiceKey, Service> {
-  let result: Map<ServiceKey, Service> | undefined
-  for (const value of values) {
+function withReplaced(before: SharedMap<Service>, values: readonly Service[]): SharedMap<Service> {
+  const entries = values.flatMap((value) => {
     const key = serviceKey(value)
-    if (sameData(before.get(key), value)) continue
-    result ??= new Map(before)
-    result.set(key, value)
-  }
-  return result ?? before
+    return sameData(before.get(key), value) ? [] : [[key, value] as const]
+  })
+  return before.with(entries) ?? before
 }
 
 function sameMap(a: Assignments, b: Assignments): boolean {

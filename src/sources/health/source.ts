@@ -11,6 +11,7 @@ import type {
   ServiceHealth,
 } from '../../model/observe.js'
 import type { BackendStates } from '../../model/overlay.js'
+import { replacements } from '../../model/sharedMap.js'
 import type { HealthCheck, Network, Service, ServiceKey } from '../../model/types.js'
 import { monotonic, type Clock } from './clock.js'
 import { probe, type Outcome, type ProbeOpener, type Target } from './probe.js'
@@ -67,22 +68,16 @@ export class HealthSource implements HealthReport {
    */
   apply(networks: ReadonlyMap<string, Network>, declared: ReadonlyMap<ServiceKey, Service>): void {
     if (this.#closed || (networks === this.#networks && declared === this.#declared)) return
+    const replaced =
+      networks === this.#networks ? replacements(this.#declared, declared) : undefined
     this.#networks = networks
     this.#declared = declared
-    for (const [key, watched] of this.#watched) {
-      if (declared.get(key)?.health !== undefined) continue
-      watched.stop()
-      this.#watched.delete(key)
-      this.#say(key, new Map())
+    if (replaced !== undefined) {
+      for (const { key, after } of replaced) this.#follow(key, after, networks)
+      return
     }
-    for (const [key, service] of declared) {
-      const { health } = service
-      if (health === undefined) continue
-      const namespace = networks.get(service.network)?.attachment.namespace
-      const watched = this.#watched.get(key)
-      if (watched?.service === service && watched.namespace === namespace) continue
-      this.#watch(key, service, health, namespace)
-    }
+    for (const key of this.#watched.keys()) if (!declared.has(key)) this.#leave(key)
+    for (const [key, service] of declared) this.#follow(key, service, networks)
   }
 
   *all(): Generator<ServiceHealth> {
@@ -107,6 +102,24 @@ export class HealthSource implements HealthReport {
     this.#closed = true
     this.#gathering?.()
     this.#scheduler.close()
+  }
+
+  #follow(key: ServiceKey, service: Service, networks: ReadonlyMap<string, Network>): void {
+    const { health } = service
+    const watched = this.#watched.get(key)
+    if (health === undefined) {
+      if (watched !== undefined) this.#leave(key)
+      return
+    }
+    const namespace = networks.get(service.network)?.attachment.namespace
+    if (watched?.service === service && watched.namespace === namespace) return
+    this.#watch(key, service, health, namespace)
+  }
+
+  #leave(key: ServiceKey): void {
+    this.#watched.get(key)?.stop()
+    this.#watched.delete(key)
+    this.#say(key, new Map())
   }
 
   #watch(

@@ -2,8 +2,9 @@
 import t from 'tap'
 import { answer } from '../../../src/dns/answer.js'
 import { parseReverse } from '../../../src/dns/name.js'
-import { buildZone, type Asker, type ZoneOptions } from '../../../src/dns/zone.js'
-import type { State } from '../../../src/model/types.js'
+import { buildZone, type Asker, type Zone, type ZoneOptions } from '../../../src/dns/zone.js'
+import { Model } from '../../../src/model/model.js'
+import type { ServiceSpec, State } from '../../../src/model/types.js'
 import { backend, network, scene, service, state } from './fixture.js'
 
 const OPTIONS: ZoneOptions = { negativeTtlSeconds: 5, forwardSingleLabel: false }
@@ -224,4 +225,46 @@ t.test('a service that is replaced is answered anew, by its name and by its alia
     [[], [], ['10.0.0.3']],
   )
   t.end()
+})
+
+t.test('a zone of which services were replaced answers as one that is made anew', (t) => {
+  const networks = [network('overlay1', { subnets: ['10.0.0.0/16'] }), network('overlay2')]
+  const model = new Model({ sources: ['a'] })
+  const specOf = (at: number, turn: number): ServiceSpec => {
+    const hosts = [0, 1, 2].map((i) =>
+      backend(`10.0.${at % 7}.${((at + turn * 5 + i) % 200) + 1}`, {
+        ...(i !== 1 && { hostname: `host${(at + turn + i) % 9}` }),
+        ...((turn + i) % 3 === 0 && { state: 'down' as const }),
+      }),
+    )
+    const aliases = at === 3 && turn > 4 ? ['late'] : at < 2 ? ['both'] : []
+    const given = { backends: hosts, vips: [`10.0.200.${at + 1}`], ttlSeconds: turn + 1, aliases }
+    return { ...service(`s${at}`, given), autoVips: [] }
+  }
+  const specs = Array.from({ length: 12 }, (_, at) => specOf(at, 0))
+  const publish = () => model.publish('a', { networks, services: [...specs], problems: [] })
+  let zone = buildZone(publish(), undefined, OPTIONS)
+  for (let turn = 1; turn < 9; turn++) {
+    const before = zone
+    // The indexes are made by whoever asks first.
+    const asked = turn % 3 === 0 ? everything(before) : undefined
+    for (const at of [turn, 3]) specs[at] = specOf(at, turn)
+    const now = publish()
+    zone = buildZone(now, undefined, OPTIONS, zone)
+    t.equal(zone.covered.get('overlay2'), before.covered.get('overlay2'))
+    if (turn % 2 === 0)
+      t.same(everything(zone), everything(buildZone(now, undefined, OPTIONS)), `turn ${turn}`)
+    if (asked !== undefined) t.same(everything(before), asked, 'the one before says what it said')
+  }
+  t.end()
+
+  function everything(of: Zone): unknown[] {
+    const addresses = Array.from({ length: 7 * 60 }, (_, i) => `10.0.${i % 7}.${(i % 60) + 1}`)
+    const reverse = [...addresses, '10.0.200.1', '10.0.200.4'].map(
+      (address) => `${address.split('.').reverse().join('.')}.in-addr.arpa`,
+    )
+    const hosts = Array.from({ length: 9 }, (_, at) => `host${at}`)
+    const forward = ['s1', 's3', 'both', 'late', '10-0-1-3.s1', 'nobody', ...hosts]
+    return [...reverse, ...forward].map((name) => of.resolve(name, ON1))
+  }
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { diff, sameData } from '../../../src/model/diff.js'
 import { Model } from '../../../src/model/model.js'
+import { replacements } from '../../../src/model/sharedMap.js'
 import type { ServiceSpec, State } from '../../../src/model/types.js'
 import { backend, network, service, snapshot } from './fixtures.js'
 
@@ -312,5 +313,41 @@ t.test('a state of 10,000 services is merged', (t) => {
   model.publish('a', one)
   const state = model.publish('a', two)
   t.equal(state.revision, 2)
+  t.end()
+})
+
+t.test('a service that is replaced takes no port that another one publishes', (t) => {
+  const model = new Model({ sources: ['a'] })
+  const publish = [{ protocol: 'tcp', port: 8080, targetPort: 80 }] as const
+  const first = service('first', { vips: ['10.0.0.9'], publish })
+  const second = service('second', { vips: ['10.0.0.10'] })
+  model.publish('a', snapshot([first, second]))
+  const state = model.publish('a', snapshot([first, { ...second, publish }]))
+  t.match(state.problems, [{ code: 'DUPLICATE', reason: /8080 is already published by net.first/ }])
+  t.same([...state.services.keys()], ['net/first'])
+  t.end()
+})
+
+t.test('what is only replaced copies no map of all services', (t) => {
+  const model = new Model({ sources: ['a'] })
+  const give = (weight: number) => [
+    service('a', { vips: ['10.0.0.9'], backends: [backend('10.0.0.2', { weight })] }),
+    service('b', { vips: ['10.0.0.10'] }),
+  ]
+  const [a1, b] = give(1)
+  const [a2] = give(2)
+  if (!a1 || !a2 || !b) throw new Error('no services')
+  const one = model.publish('a', snapshot([a1, b]))
+  const two = model.publish('a', snapshot([a2, b]))
+  const changed = (from: State, to: State) =>
+    replacements(from.services, to.services)?.map(({ key }) => key)
+  t.same(changed(one, two), ['net/a'])
+  const three = model.setStates(new Map([['net/a', new Map([['10.0.0.2', 'down' as const]])]]))
+  t.same(changed(two, three), ['net/a'])
+  t.same(changed(one, model.publish('a', snapshot([a1, b]))), ['net/a'], 'still laid over')
+  const four = model.publish('a', snapshot([a1, { ...b, ports: [] }, service('c')]))
+  t.equal(changed(three, four), undefined, 'one came')
+  const five = model.publish('a', snapshot([a1, { ...b, vips: ['10.0.0.11'] }, service('c')]))
+  t.same(changed(four, five), ['net/b'], 'merged as a whole, and yet the same ones')
   t.end()
 })
