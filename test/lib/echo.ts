@@ -1,6 +1,6 @@
 /**
  * A backend for load.ts: answers every line on TCP port 7 and every datagram on UDP port 7 with its id
- * and what it was sent. `get N` is answered with N bytes, 64 KiB every 20 ms. On every line of stdin
+ * and what it was sent. `get N` is answered with N bytes, 16 KiB every 20 ms. On every line of stdin
  * it prints how many connections it has. usage: echo.js ID
  */
 import { createSocket } from 'node:dgram'
@@ -8,7 +8,7 @@ import { createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 
 const id = process.argv[2] ?? 'nobody'
-const CHUNK = Buffer.alloc(65_536, 'x')
+const CHUNK = Buffer.alloc(16_384, 'x')
 const CHUNK_EVERY_MS = 20
 
 function send(socket: Socket, bytes: number): void {

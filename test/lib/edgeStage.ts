@@ -33,9 +33,8 @@ export class EdgeStage {
     const lab = new NetLab(t)
     const node = await lab.namespace('node')
     const client = await lab.namespace('client')
-    await wire(lab, client, node)
+    await wireEdge(lab, client, node)
     await lab.bridge(node, 'br0', ['10.1.0.1/24', 'fd00:1::1/64'])
-    await routes(node)
     await client.ip('route', 'add', '10.1.0.0/24', 'via', EDGE.node4)
     await client.ip('route', 'add', 'fd00:1::/64', 'via', EDGE.node6)
     const backends = []
@@ -80,7 +79,8 @@ export class EdgeStage {
   }
 }
 
-async function wire(lab: NetLab, client: Namespace, node: Namespace): Promise<void> {
+/** Joins a client to a NIC of a node that routes. */
+export async function wireEdge(lab: NetLab, client: Namespace, node: Namespace): Promise<void> {
   await lab.wire(
     {
       space: client,
@@ -90,9 +90,6 @@ async function wire(lab: NetLab, client: Namespace, node: Namespace): Promise<vo
     { space: node, link: 'eth0', addresses: [`${EDGE.node4}/24`, `${EDGE.node6}/64`] },
   )
   await client.run('ethtool', ['-K', 'eth0', 'tx', 'off'])
-}
-
-async function routes(node: Namespace): Promise<void> {
   await node.sysctl('net.ipv4.ip_forward', '1')
   await node.sysctl('net.ipv6.conf.all.forwarding', '1')
 }

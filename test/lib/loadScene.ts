@@ -1,12 +1,16 @@
-/** Load on VIPs over both paths: one client whose packets are balanced, one whose sockets are. */
+/**
+ * Load on VIPs over every path: a client whose packets are balanced at its veth, one whose sockets are,
+ * and one outside, behind the node's NIC.
+ */
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { Definition, Revision } from './agent.js'
+import { EDGE, wireEdge } from './edgeStage.js'
 import type { Tally } from './load.js'
 import { type Daemon, type Namespace, until } from './netns.js'
-import { Stage, VIP4, VIP6, type Teardown } from './stage.js'
+import { NODE4, NODE6, Stage, VIP4, VIP6, type Teardown } from './stage.js'
 
-export type LoadPath = 'tc' | 'sock'
+export type LoadPath = 'tc' | 'sock' | 'xdp'
 
 /** A load.js process and its tally. */
 export class Load {
@@ -81,13 +85,18 @@ export class LoadScene {
   private constructor(
     readonly stage: Stage,
     readonly sockets: Namespace,
+    readonly outside: Namespace,
   ) {}
 
   static async build(t: Teardown, backends: number): Promise<LoadScene> {
     const stage = await Stage.build(t, 0)
     const addresses = ['10.1.0.7/24', 'fd00:1::7/64']
     const sockets = await stage.lab.container(stage.node, 'sclient', { addresses, bridge: 'br0' })
-    const scene = new LoadScene(stage, sockets)
+    const outside = await stage.lab.namespace('outside')
+    await wireEdge(stage.lab, outside, stage.node)
+    await outside.ip('route', 'add', '10.1.0.0/24', 'via', EDGE.node4)
+    await outside.ip('route', 'add', 'fd00:1::/64', 'via', EDGE.node6)
+    const scene = new LoadScene(stage, sockets, outside)
     for (let at = 0; at < backends; at++) await scene.addBackend(at)
     return scene
   }
@@ -97,6 +106,8 @@ export class LoadScene {
       addresses: this.addresses(at).map((address, i) => `${address}/${i === 0 ? 24 : 64}`),
       bridge: 'br0',
     })
+    await space.ip('route', 'add', 'default', 'via', NODE4)
+    await space.ip('route', 'add', 'default', 'via', NODE6)
     const program = join(import.meta.dirname, 'echo.js')
     const daemon = space.spawn(process.execPath, [program, `backend-${at}`])
     await daemon.printed(/ready/)
@@ -112,7 +123,14 @@ export class LoadScene {
       name: 'net1',
       subnets: ['10.1.0.0/24', 'fd00:1::/64'],
       attach: { bridge: 'br0', sockets: [this.sockets.path] },
+      edge: true,
     }
+  }
+
+  /** The whole file for some services. */
+  state(...services: object[]): Definition {
+    const agent = { edge: { interfaces: ['eth*'], mode: 'native' } }
+    return { agent, networks: [this.network()], services }
   }
 
   service(backends: readonly object[], extra: object = {}): object {
@@ -120,17 +138,13 @@ export class LoadScene {
     return { name: 'web', network: 'net1', vip: [VIP4, VIP6], ports, backends, ...extra }
   }
 
-  definition(
-    backends: readonly number[],
-    extra: object = {},
-    draining: readonly number[] = [],
-  ): Definition {
+  definition(backends: readonly number[], draining: readonly number[] = []): Definition {
     const row = (at: number, state: string) => ({ address: this.addresses(at), state })
     const rows = [
       ...backends.map((at) => row(at, 'active')),
       ...draining.map((at) => row(at, 'draining')),
     ]
-    return { networks: [this.network()], services: [this.service(rows)], ...extra }
+    return this.state(this.service(rows))
   }
 
   /** Writes the file and waits until the kernel has it. */
@@ -148,6 +162,7 @@ export class LoadScene {
     for (const [path, space] of [
       ['tc', this.stage.client],
       ['sock', this.sockets],
+      ['xdp', this.outside],
     ] as const)
       this.loads.push(await Load.start(path, space, [...args, VIP4, VIP6]))
   }

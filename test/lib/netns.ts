@@ -5,6 +5,7 @@
  * unless a test adds one towards another of its own namespaces.
  */
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 
 export interface RunResult {
@@ -19,6 +20,11 @@ export interface RunOptions {
   /** Do not throw on a non-zero exit. */
   readonly mayFail?: boolean
   readonly env?: NodeJS.ProcessEnv
+}
+
+/** A unicast address, locally administered. */
+function randomMac(): string {
+  return ['02', ...[...randomBytes(5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }
 
 /** Runs a program without a shell. Throws with its stderr on a non-zero exit unless `mayFail`. */
@@ -213,6 +219,9 @@ export class NetLab {
   /** A bridge in `node`, up, with the addresses given (often none). */
   async bridge(node: Namespace, link: string, addresses: readonly string[] = []): Promise<void> {
     await node.ip('link', 'add', link, 'type', 'bridge', 'forward_delay', '0')
+    // Set, as engines do: without that it becomes another one when ports come and go, and neighbours
+    // that know the former one are cut off for half a minute.
+    await node.ip('link', 'set', link, 'address', randomMac())
     for (const address of addresses) await addAddress(node, link, address)
     await node.ip('link', 'set', link, 'up')
   }

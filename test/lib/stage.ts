@@ -23,6 +23,7 @@ export const VIP6 = 'fd00:1::9'
 export const CLIENT4 = '10.1.0.8'
 export const CLIENT6 = 'fd00:1::8'
 export const NODE4 = '10.1.0.2'
+export const NODE6 = 'fd00:1::2'
 
 export class Stage {
   private constructor(
@@ -37,7 +38,7 @@ export class Stage {
   static async build(t: Teardown, count = 2): Promise<Stage> {
     const lab = new NetLab(t)
     const node = await lab.namespace('node')
-    await lab.bridge(node, 'br0', [`${NODE4}/24`, 'fd00:1::2/64'])
+    await lab.bridge(node, 'br0', [`${NODE4}/24`, `${NODE6}/64`])
     const client = await lab.container(node, 'client', {
       addresses: [`${CLIENT4}/24`, `${CLIENT6}/64`],
       bridge: 'br0',
@@ -67,9 +68,9 @@ export class Stage {
     return {
       name: 'net1',
       subnets: ['10.1.0.0/24', 'fd00:1::/64'],
-      reserved: [NODE4, 'fd00:1::2'],
+      reserved: [NODE4, NODE6],
       attach: { bridge: 'br0', sockets: sockets ? [this.client.path] : [] },
-      dns: { listen: [NODE4, '[fd00:1::2]:53'] },
+      dns: { listen: [NODE4, `[${NODE6}]:53`] },
     }
   }
 

@@ -12,10 +12,9 @@ t.test('algorithms, weights, other services and VIPs change, and no request fail
   const { agent } = scene.stage
   const backends = (weights: readonly number[]) =>
     weights.map((weight, at) => ({ address: scene.addresses(at), weight }))
-  const state = (extra: object, weights: readonly number[], ...more: object[]) => ({
-    networks: [scene.network()],
-    services: [scene.service(backends(weights), extra), ...more],
-  })
+  const state = (extra: object, weights: readonly number[], ...more: object[]) =>
+    scene.state(scene.service(backends(weights), extra), ...more)
+  const allow = ['10.1.0.0/24', 'fd00:1::/64', '192.0.2.0/24', '2001:db8::/64']
   agent.write(state({}, [1, 1, 1]))
   agent.start('--detach-on-exit')
   await agent.ready()
@@ -31,7 +30,7 @@ t.test('algorithms, weights, other services and VIPs change, and no request fail
     state({ thresholds: { upper: 50_000, lower: 40_000 } }, [1, 1, 1]),
     state({ vip: [VIP6, VIP4, '10.1.0.78'] }, [1, 1, 1]),
     state({ ports: ['7/udp', 9, 7] }, [1, 1, 1]),
-    state({ sourceRanges: { allow: ['10.1.0.0/24', 'fd00:1::/64'], deny: [] } }, [1, 1, 1]),
+    state({ sourceRanges: { allow, deny: [] } }, [1, 1, 1]),
     state({}, [1, 1, 1]),
   ]
   // The first is what there is already.
