@@ -11,6 +11,7 @@ import { check } from './sources/file/issues.js'
 import { durationMs, parsePortRange, type PortRange } from './sources/file/fields.js'
 import { parseFile, type ParsedFile } from './sources/file/parse.js'
 import { readBounded } from './sources/file/read.js'
+import { readFile, type FileReading } from './sources/file/reading.js'
 import { agentSchema, DEFAULT_LIMITS, type AgentSection } from './sources/file/schema.js'
 
 /** Rows that the kernel maps are made for. */
@@ -101,6 +102,24 @@ export function loadConfig(path: string, overrides: Overrides = {}): Config {
   return configOf(path, outcome.file, overrides)
 }
 
+/**
+ * As loadConfig(), and what else the file says. A large one is read in a thread of its own.
+ *
+ * @throws the same
+ */
+export async function readConfig(
+  path: string,
+  overrides: Overrides = {},
+): Promise<{ readonly config: Config; readonly reading: FileReading }> {
+  const task = { path: resolve(path), networks: [] }
+  const reading = await readFile(task, new AbortController().signal)
+  const checked = agentSchema.safeParse(reading.agent ?? {})
+  // Who reads it here knows the places of mistakes.
+  const bad = reading.mistakes.length > 0 || !checked.success
+  const config = bad ? loadConfig(path, overrides) : configFrom(path, checked.data, overrides)
+  return { config, reading }
+}
+
 /** @throws FairleadError CONFIG */
 export function configOf(path: string, file: ParsedFile, overrides: Overrides = {}): Config {
   const checked = check(agentSchema, file.agent ?? {}, file.yaml, ['agent'])
@@ -108,7 +127,10 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
     const lines = checked.mistakes.map(({ place, reason }) => `${place}: ${reason}`)
     throw new FairleadError('CONFIG', lines.join('\n'))
   }
-  const agent = checked.value
+  return configFrom(path, checked.value, overrides)
+}
+
+function configFrom(path: string, agent: AgentSection, overrides: Overrides): Config {
   const metrics = agent.metrics === undefined ? undefined : parseListen(agent.metrics)
   return Object.freeze({
     file: resolve(path),

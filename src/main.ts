@@ -6,7 +6,7 @@ import pretty from 'pino-pretty'
 import { ApiServer } from './api/apiServer.js'
 import { refuseLive } from './api/claimSocket.js'
 import { version } from './api/version.js'
-import { type Config, loadConfig, type Overrides } from './config.js'
+import { type Config, readConfig, type Overrides } from './config.js'
 import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
@@ -112,7 +112,7 @@ function endSignal(): Promise<string> {
  * @throws FairleadError before anything is attached: CONFIG, FILE, CAPABILITY, LAYOUT, HOST
  */
 export async function runAgent(options: AgentOptions): Promise<void> {
-  const config = loadConfig(options.configPath, options.overrides)
+  const { config, reading } = await readConfig(options.configPath, options.overrides)
   const log = openLog(config)
   // From here on, so that what is begun is ended in order, and a reload asked for early ends nothing.
   const ended = endSignal()
@@ -197,7 +197,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   await api.listen()
   await listener?.listen()
-  await source.start()
+  await source.start(reading)
   reload = () => source.reload()
   log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
 

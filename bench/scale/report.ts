@@ -55,6 +55,11 @@ export function figures({ sync, changes, scrapes, file }: Results): Figure[] {
     { name: 'a scrape, wall', value: scrapes.wall, unit: 'ms' },
     { name: 'a scrape, longest hold of the event loop', value: scrapes.held, unit: 'ms' },
     { name: 'size of the same services as a file', value: file.megabytes, unit: 'MB' },
-    { name: 'parsing that file, agent time', value: file.parseCpu, unit: 'ms' },
+    { name: 'from that file to the kernel, agent time', value: file.startCpu, unit: 'ms' },
+    { name: 'from that file to the kernel, wall', value: file.startWall, unit: 'ms' },
+    { name: 'meanwhile, longest hold of the event loop', value: file.startHeld, unit: 'ms' },
+    { name: 'a line of it edited, agent time', value: file.editCpu, unit: 'ms' },
+    { name: 'a line of it edited, wall', value: file.editWall, unit: 'ms' },
+    { name: 'meanwhile, longest hold', value: file.editHeld, unit: 'ms' },
   ]
 }

@@ -1,10 +1,9 @@
 /** /metrics with every counter in use, and how long others wait for it. */
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { KernelReadback } from '../../src/dataplane/readback.js'
 import { Metrics } from '../../src/metrics/metrics.js'
 import { Model } from '../../src/model/model.js'
 import { put, ScaleScene, services, snapshot } from './scene.js'
-import { median, timed, type Timed } from './timed.js'
+import { median, timedAndHeld, type Held } from './timed.js'
 
 /** Milliseconds, but for the last two. */
 export interface Scrapes {
@@ -31,22 +30,14 @@ export async function measureScrapes(count: number): Promise<Scrapes> {
     })
     const state = () => model.current
     const metrics = new Metrics({ readback, state, version: 'bench', kernel: 'bench' })
-    const taken: Timed[] = []
-    const held: number[] = []
+    const taken: Held[] = []
     let text: Buffer = Buffer.alloc(0)
-    for (let i = 0; i < SCRAPES; i++) {
-      const delay = monitorEventLoopDelay({ resolution: 1 })
-      delay.enable()
-      taken.push(await timed(async () => void (text = await metrics.render())))
-      // The histogram hears of the last stretch by its next tick.
-      await new Promise((resolve) => setTimeout(resolve, 20))
-      delay.disable()
-      held.push(delay.max / 1e6)
-    }
+    for (let i = 0; i < SCRAPES; i++)
+      taken.push(await timedAndHeld(async () => void (text = await metrics.render())))
     return {
       wall: median(taken.map((each) => each.wall)),
       cpu: median(taken.map((each) => each.cpu)),
-      held: median(held),
+      held: median(taken.map((each) => each.held)),
       megabytes: text.length / 1e6,
       series: text
         .toString()

@@ -1,4 +1,6 @@
 /** Wall and CPU time; on a machine that others use the wall clock tells of them. */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Timed {
   /** Milliseconds, as `cpu`. */
@@ -14,6 +16,19 @@ export async function timed(action: () => Promise<void> | void): Promise<Timed> 
   const wall = performance.now() - started
   const { user, system } = process.cpuUsage(used)
   return { wall, cpu: (user + system) / 1000 }
+}
+
+/** Milliseconds too: the longest that the event loop was held up. */
+export type Held = Timed & { readonly held: number }
+
+export async function timedAndHeld(action: () => Promise<void>): Promise<Held> {
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  delay.enable()
+  const taken = await timed(action)
+  // The histogram hears of the last stretch by its next tick.
+  await sleep(20)
+  delay.disable()
+  return { ...taken, held: delay.max / 1e6 }
 }
 
 /** @param share 0..1 */

@@ -71,20 +71,17 @@ export class YamlFile {
     return field === '' ? at : `${at} ${field}`
   }
 
-  /**
-   * Where the entries of a list at the top begin. Keeps their offsets, not the document.
-   *
-   * @returns the place of an entry by its index, named by a field of it where one is given
-   */
-  entryPlaces(list: string): (index: number, field?: string) => string {
+  /** Line and column of each entry of a list at the top, in turns. */
+  startsOf(list: string): Uint32Array {
     const node = isMap(this.document.contents) ? this.document.contents.get(list) : undefined
     const top = this.offset([list])
-    const starts = isSeq(node) ? node.items.map((item) => startOf(item) ?? top) : []
-    const { name, lines } = this
-    return (index, field) => {
-      const path = [list, index, ...(field === undefined ? [] : [field])]
-      return `${spot(name, lines, starts[index] ?? top)} ${fieldName(path)}`
-    }
+    const items = isSeq(node) ? node.items : []
+    const starts = new Uint32Array(items.length * 2)
+    items.forEach((item, i) => {
+      const { line, col } = this.lines.linePos(startOf(item) ?? top)
+      starts.set([line, col], i * 2)
+    })
+    return starts
   }
 
   private offset(path: FieldPath): number {
@@ -121,6 +118,24 @@ export class YamlFile {
       : undefined
     const at = startOf(pair?.key) ?? this.offset(path)
     return `${spot(this.name, this.lines, at)} ${fieldName([...path, key])}`
+  }
+}
+
+/**
+ * Where an entry of a list at the top stands, by its index and named by a field of it if one is given.
+ *
+ * @param name   the file as messages call it
+ * @param starts as YamlFile.startsOf() gives them
+ */
+export function entryPlaces(
+  name: string,
+  list: string,
+  starts: Uint32Array,
+): (index: number, field?: string) => string {
+  return (index, field) => {
+    const path = [list, index, ...(field === undefined ? [] : [field])]
+    const [line = 1, column = 1] = starts.subarray(index * 2)
+    return `${name}:${Math.max(1, line)}:${Math.max(1, column)} ${fieldName(path)}`
   }
 }
 

@@ -42,9 +42,12 @@ export interface LastGood {
 
 const NOTHING: LastGood = { networks: [], services: [] }
 
-export interface ParsedFile {
+export interface Entries {
   readonly networks: readonly Entry<Network>[]
   readonly services: readonly Entry<ServiceSpec>[]
+}
+
+export interface ParsedFile extends Entries {
   /** The `agent:` section as it stands; config.ts checks it. */
   readonly agent: unknown
   readonly yaml: YamlFile
@@ -60,6 +63,31 @@ export type Outcome =
  * @param last stands in for entries with mistakes
  */
 export function parseFile(name: string, text: string, last: LastGood = NOTHING): Outcome {
+  const outcome = parseEntries(name, text, last.networks)
+  if (!outcome.ok) return outcome
+  const services = keepServices(outcome.file.services, last.services)
+  return { ok: true, file: { ...outcome.file, services } }
+}
+
+/** Entries of services with mistakes get their last good definitions, if there were any. */
+export function keepServices(
+  entries: readonly Entry<ServiceSpec>[],
+  last: readonly ServiceSpec[],
+): readonly Entry<ServiceSpec>[] {
+  if (entries.every(({ mistakes }) => mistakes.length === 0)) return entries
+  return keepLast(entries, last, serviceKey)
+}
+
+/**
+ * The same as parseFile(), but nothing stands in for services with mistakes.
+ *
+ * @param lastNetworks stand in for networks with mistakes
+ */
+export function parseEntries(
+  name: string,
+  text: string,
+  lastNetworks: readonly Network[] = [],
+): Outcome {
   const yaml = YamlFile.parse(name, text)
   if (yaml.mistakes.length > 0) return { ok: false, mistakes: yaml.mistakes }
   const outline = check(outlineSchema, yaml.value, yaml, [])
@@ -70,7 +98,7 @@ export function parseFile(name: string, text: string, last: LastGood = NOTHING):
       networkName,
       (i) => yaml.place(['networks', i, 'name']),
     ),
-    last.networks,
+    lastNetworks,
     networkName,
   )
   const known = new Map(networks.flatMap(({ items }) => items).map((item) => [item.name, item]))
@@ -81,11 +109,7 @@ export function parseFile(name: string, text: string, last: LastGood = NOTHING):
     serviceKey,
     (i) => yaml.place(['services', i, 'name']),
   )
-  const settled = keepLast(
-    withoutConflicts(services, known, (i) => yaml.place(['services', i])),
-    last.services,
-    serviceKey,
-  )
+  const settled = withoutConflicts(services, known, (i) => yaml.place(['services', i]))
   return { ok: true, file: { networks, services: settled, agent: outline.value.agent, yaml } }
 }
 

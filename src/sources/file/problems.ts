@@ -2,30 +2,42 @@
  * From a parsed file to a snapshot: what it says, and its mistakes as problems.
  */
 import { serviceKey, type Problem, type ServiceKey, type Snapshot } from '../../model/types.js'
-import type { Mistake } from './document.js'
-import type { Entry, ParsedFile } from './parse.js'
+import { entryPlaces, type Mistake } from './document.js'
+import type { Entries, Entry, ParsedFile } from './parse.js'
 
 export function snapshotOf(file: ParsedFile): Required<Snapshot> {
+  return snapshotOfEntries(
+    file,
+    entryPlaces(file.yaml.name, 'services', file.yaml.startsOf('services')),
+  )
+}
+
+/** @param placeAt where each entry of `services` stands */
+export function snapshotOfEntries(
+  entries: Entries,
+  placeAt: (index: number, field?: string) => string,
+): Required<Snapshot> {
   return {
-    networks: file.networks.flatMap(({ items }) => items),
-    services: file.services.flatMap(({ items }) => items),
-    problems: fileProblems(file),
-    placeOf: placesOf(file),
+    networks: entries.networks.flatMap(({ items }) => items),
+    services: entries.services.flatMap(({ items }) => items),
+    problems: fileProblems(entries),
+    placeOf: placesOf(entries, placeAt),
   }
 }
 
 /** Of the file it keeps the services and where they start: problems are few, and come much later. */
-function placesOf({ services, yaml }: ParsedFile): (key: ServiceKey) => string | undefined {
-  const placeAt = yaml.entryPlaces('services')
-  const items = services.map((entry) => entry.items)
+function placesOf(
+  { services }: Entries,
+  placeAt: (index: number, field?: string) => string,
+): (key: ServiceKey) => string | undefined {
   return (key) => {
-    const index = items.findIndex((each) => each.some((item) => serviceKey(item) === key))
-    const automatic = items[index]?.some(({ autoVips }) => autoVips.length > 0)
+    const index = services.findIndex(({ items }) => items.some((item) => serviceKey(item) === key))
+    const automatic = services[index]?.items.some(({ autoVips }) => autoVips.length > 0)
     return index < 0 ? undefined : placeAt(index, automatic === true ? 'vip' : undefined)
   }
 }
 
-function fileProblems(file: ParsedFile): Problem[] {
+function fileProblems(file: Entries): Problem[] {
   const of = <T>(kind: string, entries: readonly Entry<T>[]): Problem[] =>
     entries.flatMap((entry, index) => {
       const item = `${kind} ${entry.name ?? `number ${index + 1}`}`

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { FairleadError } from '../../errors.js'
 
-/** Some 100,000 services. Parsing blocks the agent for about half a second per MiB. */
+/** Some 40,000 services of ten backends. Parsing takes more than half a second a MiB. */
 export const MAX_FILE_BYTES = 16 * 1024 * 1024
 
 export interface FileText {

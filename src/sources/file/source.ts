@@ -7,13 +7,15 @@
  */
 import { realpathSync, statSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { setImmediate as breathe } from 'node:timers/promises'
 import { FairleadError } from '../../errors.js'
 import { sameData } from '../../model/diff.js'
-import type { Problem, Snapshot } from '../../model/types.js'
-import type { Mistake } from './document.js'
-import { parseFile, type ParsedFile } from './parse.js'
-import { describeProblem, problemOf, snapshotOf } from './problems.js'
-import { fileSignature, readBounded, type FileText } from './read.js'
+import type { Problem, ServiceSpec, Snapshot } from '../../model/types.js'
+import { entryPlaces, type Mistake } from './document.js'
+import { keepServices, type Entry } from './parse.js'
+import { describeProblem, problemOf, snapshotOfEntries } from './problems.js'
+import { fileSignature } from './read.js'
+import { readFile, type FileReading } from './reading.js'
 
 /** pino's shape. */
 export interface Log {
@@ -33,6 +35,8 @@ export interface FileSourceOptions {
 
 const DEBOUNCE_MS = 50
 const POLL_MS = 2000
+/** Work between two turns of others. */
+const SLICE_MS = 4
 const KEPT = '; the last good state stays in force'
 
 export class FileSource {
@@ -49,6 +53,12 @@ export class FileSource {
   #firstAgent: unknown
   /** JSON of the problems published last. */
   #problems: ReadonlySet<string> = new Set()
+  /** By the text that they were read from. */
+  #entries: ReadonlyMap<string, Entry<ServiceSpec>> = new Map()
+  #turn: Promise<unknown> = Promise.resolve()
+  /** Readings that have not ended. */
+  #turns = 0
+  readonly #leaving = new AbortController()
   #closed = false
 
   /** @param path messages name the file as it is given here */
@@ -59,46 +69,18 @@ export class FileSource {
 
   /**
    * Publishes the first snapshot before it resolves, then watches.
+   *
+   * @param first what it says, if it has been read already; taken unless it was written to since
    * @throws FairleadError FILE, SCHEMA or VALUE when the file as a whole is unusable
    */
-  start(): Promise<void> {
-    // The executor's exceptions reject.
-    return new Promise((done) => {
-      this.#start()
-      done()
-    })
-  }
-
-  /**
-   * Reads the file again, changed or not. Mistakes of single items are problems only.
-   * @throws FairleadError FILE, SCHEMA or VALUE when the file as a whole is unusable, besides the
-   *         problem that says so
-   */
-  reload(): Promise<void> {
-    return new Promise((done, failed) => {
-      const fault = this.#read()
-      if (fault === undefined) done()
-      else failed(fault)
-    })
-  }
-
-  /** Nothing is called after this. Idempotent. */
-  close(): Promise<void> {
-    this.#closed = true
-    clearTimeout(this.#debounce)
-    clearInterval(this.#poll)
-    for (const { watcher } of this.#watchers.values()) watcher.close()
-    this.#watchers.clear()
-    return Promise.resolve()
-  }
-
-  #start(): void {
-    const { text, signature } = readBounded(this.#path)
-    const outcome = parseFile(this.#path, text)
-    if (!outcome.ok) throw faultOf(outcome.mistakes)
-    this.#signature = signature
-    this.#firstAgent = outcome.file.agent
-    this.#accept(outcome.file)
+  async start(first?: FileReading): Promise<void> {
+    const current = fileSignature(this.#path) === first?.signature ? first : undefined
+    const reading = current ?? (await this.#readFile())
+    this.#signature = reading.signature
+    if (reading.mistakes.length > 0) throw faultOf(reading.mistakes)
+    this.#firstAgent = reading.agent
+    await this.#accept(reading)
+    if (this.#isClosed()) return
     this.#watch()
     this.#poll = setInterval(() => this.#check(), this.#options.pollMs ?? POLL_MS)
     this.#poll.unref()
@@ -106,14 +88,48 @@ export class FileSource {
     this.#changed()
   }
 
-  /** @returns what is wrong with the file as a whole */
-  #read(): FairleadError | undefined {
+  /**
+   * Reads the file again, changed or not. Mistakes of single items are problems only.
+   * @throws FairleadError FILE, SCHEMA or VALUE when the file as a whole is unusable, besides the
+   *         problem that says so
+   */
+  async reload(): Promise<void> {
+    const fault = await this.#read()
+    if (fault !== undefined) throw fault
+  }
+
+  /** Nothing is called after this. Idempotent. */
+  close(): Promise<void> {
+    this.#closed = true
+    this.#leaving.abort()
+    clearTimeout(this.#debounce)
+    clearInterval(this.#poll)
+    for (const { watcher } of this.#watchers.values()) watcher.close()
+    this.#watchers.clear()
+    return Promise.resolve()
+  }
+
+  /** One reading at a time. @returns what is wrong with the file as a whole */
+  #read(): Promise<FairleadError | undefined> {
+    this.#turns++
+    const turn = this.#turn.then(() => this.#readNow())
+    this.#turn = turn
+      .catch(() => undefined)
+      .then(() => {
+        // What changed while it was read.
+        if (--this.#turns === 0) this.#check()
+      })
+    return turn
+  }
+
+  async #readNow(): Promise<FairleadError | undefined> {
     if (this.#closed) return undefined
-    let read: FileText
+    let reading: FileReading
     try {
-      read = readBounded(this.#path)
+      reading = await this.#readFile()
     } catch (error) {
       if (!(error instanceof FairleadError)) throw error
+      if (this.#isClosed()) return undefined
       // Asked for again when there is something else to read.
       this.#signature = fileSignature(this.#path)
       const { code, message } = error
@@ -122,30 +138,55 @@ export class FileSource {
       ])
       return error
     }
-    this.#signature = read.signature
-    const outcome = parseFile(this.#path, read.text, this.#last)
-    if (outcome.ok) {
-      this.#accept(outcome.file)
+    if (reading.mistakes.length === 0) {
+      await this.#accept(reading)
       return undefined
     }
-    this.#publish(outcome.mistakes.map((mistake) => problemOf('file', mistake, KEPT)))
-    return faultOf(outcome.mistakes)
+    if (this.#isClosed()) return undefined
+    this.#publish(reading.mistakes.map((mistake) => problemOf('file', mistake, KEPT)))
+    return faultOf(reading.mistakes)
   }
 
-  #accept(file: ParsedFile): void {
-    const { problems: found, ...last } = snapshotOf(file)
+  async #readFile(): Promise<FileReading> {
+    const task = { path: this.#path, networks: this.#last.networks }
+    const reading = await readFile(task, this.#leaving.signal)
+    this.#signature = reading.signature
+    return reading
+  }
+
+  async #accept(reading: FileReading): Promise<void> {
+    const { networks, starts, agent, agentPlace } = reading
+    const services = keepServices(await this.#entriesOf(reading), this.#last.services)
+    if (this.#closed) return
+    const places = entryPlaces(this.#path, 'services', starts)
+    const { problems: found, ...last } = snapshotOfEntries({ networks, services }, places)
     this.#last = last
     const problems = [...found]
-    if (!sameData(file.agent ?? null, this.#firstAgent ?? null)) {
+    if (!sameData(agent ?? null, this.#firstAgent ?? null)) {
       problems.push({
         source: 'file',
         item: 'agent',
-        place: file.yaml.place(['agent']),
+        place: agentPlace,
         code: 'CONFIG',
         reason: 'has changed; this takes effect when the agent is restarted',
       })
     }
     this.#publish(problems)
+  }
+
+  /** Entries of which the text is as it was are the same objects: nobody has to compare them again. */
+  async #entriesOf({ services }: FileReading): Promise<Entry<ServiceSpec>[]> {
+    const entries = new Map<string, Entry<ServiceSpec>>()
+    let sliceEnd = performance.now() + SLICE_MS
+    for (const text of services) {
+      const known = this.#entries.get(text)
+      entries.set(text, known ?? (JSON.parse(text) as Entry<ServiceSpec>))
+      if (performance.now() < sliceEnd) continue
+      await breathe()
+      sliceEnd = performance.now() + SLICE_MS
+    }
+    this.#entries = entries
+    return services.flatMap((text) => entries.get(text) ?? [])
   }
 
   #publish(problems: readonly Problem[]): void {
@@ -173,9 +214,15 @@ export class FileSource {
 
   /** Reads the file if it is another one, or another version, than was read last. */
   #check(): void {
-    if (this.#closed) return
+    // It is looked at again when the reading has ended.
+    if (this.#closed || this.#turns > 0) return
     this.#watch()
-    if (fileSignature(this.#path) !== this.#signature) this.#read()
+    if (fileSignature(this.#path) !== this.#signature) void this.#read()
+  }
+
+  /** Apart, because the field changes behind an await. */
+  #isClosed(): boolean {
+    return this.#closed
   }
 
   /** Watches the folder of the path and, behind symlinks, that of the file itself. */

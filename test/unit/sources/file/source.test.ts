@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { readFile, readInPlace } from '../../../../src/sources/file/reading.js'
 import { FileSource } from '../../../../src/sources/file/source.js'
 import type { Problem, Snapshot } from '../../../../src/model/types.js'
 
@@ -243,4 +244,61 @@ t.test('places follow the lines of the file', async (t) => {
   await stage.source.reload()
   t.equal(placeOf('net/a'), `${stage.path}:5:5 services[1].vip`)
   t.equal(placeOf('net/b'), undefined)
+})
+
+t.test('a large file is read in a thread, and says what it would say here', async (t) => {
+  const stage = new Stage(t)
+  const fields = Array.from({ length: 800 }, (_, i) => `name: s${i}, backends: [10.0.0.${i % 200}]`)
+  const write = () => writeFileSync(stage.path, `${text(...fields)}agent: {node: x}\n`)
+  fields[7] = 'name: s7, ttl: x'
+  write()
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  await stage.source.start()
+  clearInterval(timer)
+  t.ok(turns > 10, `others had ${turns} turns`)
+  const task = { path: stage.path, networks: [] }
+  const reading = await readFile(task, new AbortController().signal)
+  t.same(reading, readInPlace(task))
+  const [first] = stage.snapshots
+  t.equal(first?.services.length, 799)
+  t.match(stage.problems, [{ item: 'service s7', place: `${stage.path}:11:35 services[7].ttl` }])
+  t.equal(first?.placeOf?.('net/s9'), `${stage.path}:13:5 services[9].vip`)
+
+  fields[7] = 'name: s7'
+  fields[9] = 'name: s9, ttl: 9'
+  write()
+  await stage.until('mended', () => stage.snapshots.at(-1)?.services.length === 800, t)
+  const second = stage.snapshots.at(-1)
+  const others = (of: Snapshot | undefined) =>
+    of?.services.filter(({ name }) => !/^s[79]$/.test(name))
+  t.ok(
+    others(first)?.every((spec, i) => spec === others(second)?.[i]),
+    'what was written the same is the same object',
+  )
+  t.equal(second?.services[9]?.ttlSeconds, 9)
+  fields[9] = 'name: s9, ttl: x'
+  write()
+  await t.resolves(stage.source.reload())
+  t.equal(stage.snapshots.at(-1)?.services[9], second?.services[9], 'the last good definition')
+  writeFileSync(stage.path, `${text(...fields)}agent: {node: x\n`)
+  await t.rejects(stage.source.reload(), { code: 'FILE', message: /is not valid YAML/ })
+  write()
+  const asked = [stage.source.reload(), stage.source.reload()]
+  await stage.source.close()
+  const { length } = stage.snapshots
+  await Promise.all(asked)
+  t.equal(stage.snapshots.length, length, 'a reading that is under way ends with the source')
+})
+
+t.test('a start takes what was read already, unless the file is another one', async (t) => {
+  const stage = new Stage(t)
+  writeFileSync(stage.path, text('name: a'))
+  const reading = readInPlace({ path: stage.path, networks: [] })
+  await stage.source.start({ ...reading, services: [] })
+  t.equal(stage.now, '', 'not read again')
+  const other = new Stage(t)
+  writeFileSync(other.path, text('name: b'))
+  await other.source.start(reading)
+  t.equal(other.now, 'b:5')
 })
