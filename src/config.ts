@@ -54,6 +54,14 @@ export interface EdgeConfig {
   readonly statelessAbove?: number
 }
 
+/** The container engine of this node. */
+export interface DockerConfig {
+  readonly socketPath: string
+  readonly services: 'all' | 'labelled'
+  /** Names are answered at each network's gateway. */
+  readonly dns: boolean
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type LogFormat = 'text' | 'json'
 
@@ -76,6 +84,8 @@ export interface Config {
   readonly dns: DnsConfig
   /** Absent: nothing is reached from outside. */
   readonly edge?: EdgeConfig
+  /** Absent: no engine is followed. */
+  readonly docker?: DockerConfig
   readonly limits: Limits
   readonly log: { readonly level: LogLevel; readonly format: LogFormat }
 }
@@ -144,6 +154,7 @@ function configFrom(path: string, agent: AgentSection, overrides: Overrides): Co
     ...(agent.drain !== undefined && { drainSeconds: (durationMs(agent.drain) ?? 0) / 1000 }),
     dns: dnsOf(agent.dns ?? {}),
     ...(agent.edge && { edge: edgeOf(agent.edge) }),
+    ...(agent.docker && { docker: dockerOf(agent.docker) }),
     limits: limitsOf(agent.limits ?? {}),
     log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },
     ...overrides,
@@ -166,6 +177,14 @@ function edgeOf({
     ...(snatPorts && { snatPorts }),
     ...(statelessAbove !== undefined && { statelessAbove }),
     ...(addresses && { addresses: [...new Set(addresses.map(canonicalAddress))] }),
+  }
+}
+
+function dockerOf(given: NonNullable<AgentSection['docker']>): DockerConfig {
+  return {
+    socketPath: given.socket ?? '/var/run/docker.sock',
+    services: given.services ?? 'all',
+    dns: given.dns ?? false,
   }
 }
 

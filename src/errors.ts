@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'LAYOUT' // pinned maps are of another version
   | 'CAPABILITY' // a Linux capability is missing
   | 'HOST' // a namespace, link or listener
+  | 'ENGINE' // the container engine does not answer, or answered with an error
   | 'AGENT' // the agent does not answer, or answered with an error
 
 export class FairleadError extends Error {

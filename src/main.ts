@@ -6,7 +6,7 @@ import pretty from 'pino-pretty'
 import { ApiServer } from './api/apiServer.js'
 import { refuseLive } from './api/claimSocket.js'
 import { version } from './api/version.js'
-import { type Config, readConfig, type Overrides } from './config.js'
+import { type Config, type DockerConfig, type Overrides, readConfig } from './config.js'
 import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
@@ -19,12 +19,19 @@ import { MetricsServer } from './metrics/metricsServer.js'
 import { formatListen } from './model/address.js'
 import { Model } from './model/model.js'
 import type { Problem, State } from './model/types.js'
+import { EngineSources } from './sources/engineSources.js'
 import { FileSource } from './sources/file/source.js'
 import { HealthSource } from './sources/health/source.js'
 import { StateFile } from './stateFile.js'
 
 /** How long names may wait for the kernel: a VIP should work before it is named. */
 const kernelFirstMs = 2_000
+
+/**
+ * How long a first state may wait for an engine that does not answer: without its services, what an
+ * earlier agent left for them would be taken down.
+ */
+const enginesFirstMs = 30_000
 
 export interface AgentOptions {
   readonly configPath: string
@@ -94,6 +101,15 @@ class Distributor {
   }
 }
 
+function engineProblem(reason: string): Problem {
+  const kept = 'what was last known stays in force'
+  return { source: 'engine', item: 'engine', code: 'ENGINE', reason: `${reason}; ${kept}` }
+}
+
+function engineViews({ socketPath }: DockerConfig): { name: string; from: string }[] {
+  return EngineSources.sourceNames.map((name) => ({ name, from: socketPath }))
+}
+
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref())
 }
@@ -128,8 +144,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   await refuseLive(config.socketPath)
   const stateFile = await StateFile.open(config.statePath)
   const model = new Model({
-    sources: [FileSource.sourceName],
-    reporters: ['state', 'dataplane', 'dns'],
+    sources: [FileSource.sourceName, ...(config.docker ? EngineSources.sourceNames : [])],
+    reporters: ['state', 'dataplane', 'dns', 'engine'],
     assignments: stateFile.vips,
   })
   const problems = new SinkProblems(model, log)
@@ -171,23 +187,46 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     onProblem: () => problems.report('dns', dns.problems()),
   })
   const distributor = new Distributor(dataplane, dns, onError)
-  model.onState((state) => {
+  let waiting = config.docker !== undefined
+  const tell = (state: State): void => {
+    if (waiting || state.revision === 0) return
     log.info({ revision: state.revision, services: state.services.size }, 'new state')
     distributor.send(state)
     health.apply(state.networks, model.declared)
     stateFile.save(model.assignments).catch(onError)
-  })
+  }
+  const open = (): void => {
+    if (!waiting) return
+    waiting = false
+    tell(model.current)
+  }
+  model.onState(tell)
 
   const source = new FileSource(config.file, {
     onSnapshot: (snapshot) => model.publish(FileSource.sourceName, snapshot),
     log,
   })
+  const engine =
+    config.docker &&
+    new EngineSources({
+      settings: { ...config.docker, node: config.nodeName },
+      publish: (name, snapshot) => {
+        model.publish(name, snapshot)
+        if (model.ready()) open()
+      },
+      onTrouble: (reason) =>
+        problems.report('engine', reason === undefined ? [] : [engineProblem(reason)]),
+      log,
+    })
   const api = new ApiServer({
     ...shared,
     health,
     socketPath: config.socketPath,
     node: config.nodeName,
-    sources: [{ name: FileSource.sourceName, from: config.file }],
+    sources: [
+      { name: FileSource.sourceName, from: config.file },
+      ...(config.docker ? engineViews(config.docker) : []),
+    ],
     metrics,
     answering: () => Math.min(distributor.named, dataplane.settledRevision),
     reload: () => source.reload(),
@@ -198,11 +237,15 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   await api.listen()
   await listener?.listen()
   await source.start(reading)
+  engine?.start()
+  const patience = setTimeout(open, enginesFirstMs)
   reload = () => source.reload()
   log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
 
   const signal = await ended
   log.info({ signal }, 'ending')
+  clearTimeout(patience)
+  await engine?.close()
   health.close()
   await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])
   await dataplane.close()

@@ -198,3 +198,16 @@ t.test('the rate above which DSR connections get no row', (t) => {
     t.throws(() => edge(bad), { code: 'CONFIG', message: /statelessAbove/ }, bad)
   t.end()
 })
+
+t.test('the engine of the node', (t) => {
+  t.equal(configOf(t, '{}').docker, undefined)
+  t.same(configOf(t, '{docker: {}}').docker, {
+    ...{ socketPath: '/var/run/docker.sock', services: 'all', dns: false },
+  })
+  t.same(configOf(t, '{docker: {socket: /s, services: labelled, dns: true}}').docker, {
+    ...{ socketPath: '/s', services: 'labelled', dns: true },
+  })
+  for (const bad of ['{socket: s}', '{services: some}', '{dns: 1}', '{sockets: /s}', 'true'])
+    t.throws(() => configOf(t, `{docker: ${bad}}`), { code: 'CONFIG', message: /docker/ }, bad)
+  t.end()
+})

@@ -26,12 +26,19 @@ export interface Mistake {
   readonly reason: string
 }
 
+/** Where a field was written, for whoever has to mend it. */
+export interface Places {
+  place(path: FieldPath): string
+  /** Of a field's own name, where the field is unknown. */
+  keyPlace(path: FieldPath, key: string): string
+}
+
 const MAX_DEPTH = 32
 /** Nodes that aliases may add: enough for a list of ports shared by 100,000 services. */
 const MAX_ALIASED_NODES = 1_000_000
 
 /** A parsed file. */
-export class YamlFile {
+export class YamlFile implements Places {
   private constructor(
     /** As messages name it. */
     readonly name: string,

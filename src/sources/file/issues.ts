@@ -2,7 +2,7 @@
  * From zod's issues to mistakes with a place.
  */
 import type { z } from 'zod'
-import type { FieldPath, Mistake, YamlFile } from './document.js'
+import type { FieldPath, Mistake, Places } from './document.js'
 import { expectation } from './fields.js'
 
 type Issue = z.core.$ZodIssue
@@ -18,7 +18,7 @@ export type Checked<T> =
 export function check<T extends z.ZodType>(
   schema: T,
   value: unknown,
-  file: YamlFile,
+  file: Places,
   at: FieldPath,
 ): Checked<z.infer<T>> {
   const result = schema.safeParse(value, { reportInput: true })
@@ -27,7 +27,7 @@ export function check<T extends z.ZodType>(
   return { ok: false, mistakes: issues.map((issue) => mistakeOf(issue, file, at)) }
 }
 
-function mistakeOf(outer: Issue, file: YamlFile, at: FieldPath): Mistake {
+function mistakeOf(outer: Issue, file: Places, at: FieldPath): Mistake {
   const { issue, path } = innermost(outer, [])
   const full = [...at, ...path]
   if (issue.code === 'unrecognized_keys') {

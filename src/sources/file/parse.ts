@@ -8,7 +8,7 @@ import { poolFamilies } from '../../model/merge.js'
 import { serviceKey } from '../../model/types.js'
 import type { Backend, Family, Network, Port, ServiceSpec, Timeouts } from '../../model/types.js'
 import { choiceOf } from './choice.js'
-import { YamlFile, type FieldPath, type Mistake } from './document.js'
+import { YamlFile, type FieldPath, type Mistake, type Places } from './document.js'
 import { durationMs, expectation, shown } from './fields.js'
 import { healthOf } from './health.js'
 import { check } from './issues.js'
@@ -158,10 +158,11 @@ function networkOf(name: string, entry: NetworkEntry, subnets: string[]): Networ
   }
 }
 
-function serviceEntry(
+/** One service by itself, whoever wrote it: what it shares with others is not looked at. */
+export function serviceEntry(
   value: unknown,
   networks: ReadonlyMap<string, Network>,
-  yaml: YamlFile,
+  yaml: Places,
   at: FieldPath,
 ): Entry<ServiceSpec> {
   const checked = check(serviceSchema, value, yaml, at)
@@ -418,7 +419,7 @@ export interface Complain {
   readonly mistakes: Mistake[]
 }
 
-function complaints(yaml: YamlFile, at: FieldPath): Complain {
+function complaints(yaml: Places, at: FieldPath): Complain {
   const mistakes: Mistake[] = []
   const complain = (path: FieldPath, reason: string, code: Mistake['code'] = 'VALUE'): void => {
     mistakes.push({ place: yaml.place([...at, ...path]), code, reason })

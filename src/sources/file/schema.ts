@@ -357,6 +357,19 @@ export const agentSchema = fields(
       'How often every row of the kernel maps is compared with what it should be; default 30s',
     ).optional(),
     drain: drain('draining: until they end, removed: not at all'),
+    docker: fields(
+      {
+        socket: absolutePath("The engine's unix socket; default /var/run/docker.sock").optional(),
+        services: choice(
+          ['all', 'labelled'],
+          'all: compose services too; labelled: only what has a fairlead label; default all',
+        ).optional(),
+        dns: flag(
+          "Names are answered at each network's gateway, port 53; default false",
+        ).optional(),
+      },
+      'Containers of the Docker engine of this node; absent: not looked at',
+    ).optional(),
     cgroup: absolutePath('cgroup v2 directory for the socket hooks; default: found').optional(),
     dns: fields({
       listen: list(

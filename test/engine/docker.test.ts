@@ -1,0 +1,259 @@
+/** The Docker source on a real engine: services of its containers, from their birth to their end. */
+import { join } from 'node:path'
+import t from 'tap'
+import { Agent } from '../lib/agent.js'
+import { DockerEngine, engineWaitMs, image } from '../lib/engine.js'
+import { type Daemon, NetLab, run, until } from '../lib/netns.js'
+
+const compose = (service: string, number: number): string[] => [
+  ...['--label', 'com.docker.compose.project=shop'],
+  ...['--label', `com.docker.compose.service=${service}`],
+  ...['--label', `com.docker.compose.container-number=${number}`],
+]
+
+interface Service {
+  readonly mode: string
+  readonly algorithm: string
+  readonly vips: readonly string[]
+  readonly backends: readonly { address: string; state: string; slot?: string; weight: number }[]
+}
+
+class Scene {
+  private constructor(
+    readonly lab: NetLab,
+    readonly engine: DockerEngine,
+    readonly agent: Agent,
+  ) {}
+
+  /** An engine with network `net1`, a container `client` on it, and an agent that knows of neither. */
+  static async build(t: ConstructorParameters<typeof NetLab>[0]): Promise<Scene> {
+    const lab = new NetLab(t)
+    const node = await lab.namespace('node')
+    // Containers live on while the engine is restarted.
+    const engine = await DockerEngine.start(lab, node, 'node1', ['--live-restore'])
+    await engine.docker(
+      ...['network', 'create', '--subnet', '10.44.0.0/24', '--gateway', '10.44.0.1'],
+      ...['--ipv6', '--subnet', 'fd44::/64', '--gateway', 'fd44::1', 'net1'],
+    )
+    await engine.docker('run', '-d', '--name', 'client', '--network', 'net1', image, 'serve')
+    const agent = new Agent(lab, node, 'node1')
+    agent.write({
+      networks: [],
+      services: [],
+      agent: { docker: { socket: engine.socket, dns: true }, log: { format: 'text' } },
+    })
+    agent.start('--detach-on-exit')
+    await agent.ready(engineWaitMs)
+    return new Scene(lab, engine, agent)
+  }
+
+  async run(name: string, ...options: string[]): Promise<string> {
+    const args = ['--network', 'net1', '--stop-timeout', '5', ...options, image, 'serve']
+    const id = await this.engine.docker('run', '-d', '--name', name, ...args)
+    return id.slice(0, 12)
+  }
+
+  async service(name: string): Promise<Service> {
+    return JSON.parse(await this.agent.command('show', `net1/${name}`, '--json')) as Service
+  }
+
+  /** Waits until a service's backends have these states, by slot or in any order. */
+  states(name: string, ...expected: string[]): Promise<Service> {
+    return until(
+      `${name} to be ${expected.join(', ') || 'empty'}`,
+      async () => {
+        const service = await this.service(name)
+        const states = service.backends.filter(({ address }) => !address.includes(':'))
+        if (states.map(({ state }) => state).join() === expected.join()) return service
+        throw new Error(JSON.stringify(service.backends))
+      },
+      engineWaitMs,
+    )
+  }
+
+  async problems(): Promise<string> {
+    return this.agent.command('problems', '--json')
+  }
+
+  async sandbox(container: string): Promise<string> {
+    return (await this.engine.inspect(container)).NetworkSettings.SandboxKey
+  }
+
+  /** Runs a program of the host in a container's network namespace. */
+  async within(container: string, file: string, ...args: string[]): Promise<Daemon> {
+    return this.lab.start('nsenter', [`--net=${await this.sandbox(container)}`, file, ...args])
+  }
+
+  /** Who answers `count` requests from the client container. */
+  async ask(host: string, count: number): Promise<Map<string, number>> {
+    const answers = new Map<string, number>()
+    for (let request = 0; request < count; request++) {
+      const { code, stdout, stderr } = await this.engine.exec(
+        ...(['client', 'wget', '-q', '-O', '-', `http://${host}/`] as const),
+      )
+      const key = code === 0 ? stdout.trim() : `failed: ${code} ${stderr.trim()} ${stdout}`
+      answers.set(key, (answers.get(key) ?? 0) + 1)
+    }
+    return answers
+  }
+}
+
+t.test('containers of one engine', async (t) => {
+  const scene = await Scene.build(t)
+  const { engine, agent } = scene
+
+  const one = await scene.run('web-1', ...compose('web', 1))
+  const two = await scene.run('web-2', ...compose('web', 2))
+  const { vips, backends } = await scene.states('web', 'active', 'active')
+  const [vip = '', vip6 = ''] = vips
+
+  await t.test(
+    'a compose service has a name, a VIP for each family and its containers',
+    async (t) => {
+      t.match(vip, /^10\.44\.0\.(19[2-9]|2\d\d)$/, 'from the part that the engine uses last')
+      t.match(vip6, /^fd44::/)
+      t.same(backends.map(({ slot }) => slot).sort(), ['1', '1', '2', '2'])
+      const dig = await scene.within(
+        'client',
+        ...(['dig', '+short', '@10.44.0.1', 'web', 'AAAA', 'web', 'A'] as const),
+      )
+      await dig.exited
+      t.same(dig.stdout.trim().split('\n').sort(), [vip, vip6].sort(), 'at the gateway')
+    },
+  )
+
+  await t.test('its VIP is balanced at connect(), and answers ping by tc', async (t) => {
+    for (const host of [vip, `[${vip6}]`]) {
+      const answers = await scene.ask(host, 6)
+      t.same([...answers].sort(), [[one, 3] as const, [two, 3] as const].sort(), host)
+    }
+    t.equal(await agent.metric('fairlead_connections_total', 'service="web"', 'path="sock"'), 12)
+    const { code, stdout } = await engine.exec('client', 'ping', '-c', '2', '-W', '5', vip)
+    t.equal(code, 0, stdout)
+  })
+
+  await t.test('packets are balanced at the container, without its sockets', async (t) => {
+    // The client's namespace seen from a name that is not the engine's is the same one, so a raw
+    // packet is what passes the socket hooks by: a SYN of nping would do, traceroute is at hand.
+    const traced = await scene.within(
+      'client',
+      'traceroute',
+      '-T',
+      '-n',
+      '-w',
+      '5',
+      '-p',
+      '80',
+      vip,
+    )
+    await traced.exited
+    t.match(traced.stdout, new RegExp(`\\b${vip.replaceAll('.', '\\.')}\\b.*ms`), traced.stderr)
+    t.ok((await agent.metric('fairlead_connections_total', 'service="web"', 'path="tc"')) > 0)
+  })
+
+  await t.test('more replicas join, one that is told to stop serves what it has', async (t) => {
+    const requests = await scene.within(
+      'client',
+      ...([process.execPath, join(import.meta.dirname, '../demo/requests.js')] as const),
+      `http://${vip}/`,
+    )
+    const three = await scene.run('web-3', ...compose('web', 3), '-e', 'GRACE=3')
+    await scene.states('web', 'active', 'active', 'active')
+    const stopping = engine.docker('stop', '--time', '20', 'web-3')
+    await scene.states('web', 'active', 'active', 'draining')
+    await stopping
+    await scene.states('web', 'active', 'active')
+    requests.child.stdin?.write('\n')
+    const [line] = await requests.printed(/.*\n/)
+    const tally = JSON.parse(line) as { ok: number; failed: number; errors: string[] }
+    t.equal(tally.failed, 0, tally.errors.join())
+    t.ok(tally.ok > 10, `${tally.ok} requests`)
+    t.ok(line.includes(three), 'the third replica was used')
+    await requests.stop()
+    await engine.docker('rm', 'web-3')
+  })
+
+  await t.test('a container with a HEALTHCHECK joins when it is healthy', async (t) => {
+    const check = ['--health-cmd', 'test -e /tmp/well', '--health-interval', '1s']
+    await scene.run('slow', ...compose('slow', 1), ...check, '--health-retries', '1')
+    const { vips } = await scene.states('slow', 'down')
+    t.match([...(await scene.ask(vips[0] ?? '', 1)).keys()][0], /refused/i, 'refused until then')
+    await engine.exec('slow', 'touch', '/tmp/well')
+    await scene.states('slow', 'active')
+    await engine.exec('slow', 'rm', '/tmp/well')
+    await scene.states('slow', 'down')
+    await engine.docker('rm', '-f', 'slow')
+  })
+
+  await t.test('labels say more; a mistake in one costs that service', async (t) => {
+    await scene.run(
+      'api-1',
+      ...['--label', 'fairlead.service=api', '--label', 'fairlead.ports=8080:80'],
+      ...['--label', 'fairlead.algorithm=wrr', '--label', 'fairlead.weight=7'],
+    )
+    const api = await scene.states('api', 'active')
+    t.equal(api.algorithm, 'wrr')
+    t.equal(api.backends[0]?.weight, 7)
+    const [[, count] = []] = [...(await scene.ask(`${api.vips[0] ?? ''}:8080`, 2))]
+    t.equal(count, 2)
+    await scene.run(
+      'bad-1',
+      ...['--label', 'fairlead.service=bad', '--label', 'fairlead.algorithm=fastest'],
+    )
+    await until('the mistake to be told', async () => (await scene.problems()).includes('bad-1'))
+    t.match(await scene.problems(), /container bad-1 label fairlead.algorithm/)
+    await scene.run(
+      'dns-1',
+      ...['--label', 'fairlead.service=rr', '--label', 'fairlead.mode=dnsrr'],
+    )
+    t.equal((await scene.states('rr', 'active')).mode, 'dnsrr')
+    await engine.docker('rm', '-f', 'api-1', 'bad-1', 'dns-1')
+    await until('the mistake to go', async () => !(await scene.problems()).includes('bad-1'))
+  })
+
+  await t.test(
+    'a killed container leaves at once; its successor serves under the same VIP',
+    async (t) => {
+      await engine.docker('kill', 'web-1')
+      await scene.states('web', 'active')
+      t.same([...(await scene.ask(vip, 4))], [[two, 4]])
+      await engine.docker('start', 'web-1')
+      const service = await scene.states('web', 'active', 'active')
+      t.same(service.vips, vips)
+      t.same([...(await scene.ask(vip, 4)).values()], [2, 2])
+    },
+  )
+
+  await t.test('an engine that is killed is followed again; traffic does not notice', async (t) => {
+    const sandbox = await scene.sandbox('client')
+    await engine.process?.stop('SIGKILL')
+    await until('the trouble to be told', async () => (await scene.problems()).includes('ENGINE'))
+    for (let request = 0; request < 4; request++) {
+      const curl = ['curl', '-sS', '--max-time', '10', `http://${vip}/`]
+      const { code, stderr } = await run('nsenter', [`--net=${sandbox}`, ...curl])
+      t.equal(code, 0, `without an engine: ${stderr}`)
+    }
+    await engine.run()
+    await until(
+      'the trouble to go',
+      async () => !(await scene.problems()).includes('ENGINE'),
+      engineWaitMs,
+    )
+    await scene.run('web-4', ...compose('web', 4))
+    await scene.states('web', 'active', 'active', 'active')
+    t.same([...(await scene.ask(vip, 6)).values()], [2, 2, 2])
+  })
+
+  await t.test('an agent that comes later finds what is there', async (t) => {
+    await agent.stop('SIGKILL')
+    t.same([...(await scene.ask(vip, 3)).values()], [1, 1, 1], 'without an agent')
+    agent.start('--detach-on-exit')
+    await agent.ready(engineWaitMs)
+    const service = await scene.states('web', 'active', 'active', 'active')
+    t.same(service.vips, vips)
+    t.same([...(await scene.ask(vip, 3)).values()], [1, 1, 1])
+  })
+
+  await agent.stop()
+  await engine.stop()
+})
