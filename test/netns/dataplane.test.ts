@@ -306,6 +306,27 @@ t.test('what was pinned for a network that is no more is removed', async (t) => 
   t.same(readdirSync(`${pinPath}/links`), [])
 })
 
+for (const hook of ['tcx', 'clsact'] as const)
+  t.test(`${hook}: what was pinned for a namespace that died meanwhile is removed`, async (t) => {
+    const { lab, pinPath, open } = await plane(t)
+    const pins = () =>
+      ['links', 'filters', 'tails'].flatMap((of) => readdirSync(`${pinPath}/${of}`))
+    const space = await lab.namespace('mortal')
+    await space.ip('link', 'add', 'w0', 'type', 'veth', 'peer', 'name', 'other')
+    const wanted = stateOf(1, { namespace: space.path, interfaces: ['w*'] })
+    const first = await open({ hook })
+    first.apply(wanted)
+    await first.settled(1)
+    t.ok(pins().length > 0)
+    await first.close()
+    await lab.remove(space)
+    const second = await open({ hook })
+    t.ok(pins().length > 0, 'not before the first state')
+    second.apply(wanted)
+    await second.settled(1)
+    t.same(pins(), [])
+  })
+
 t.test('sockets are balanced in the namespaces asked for, and nowhere else', async (t) => {
   const { lab, node, pinPath, open } = await plane(t)
   await lab.bridge(node, 'br0')
