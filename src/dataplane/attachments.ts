@@ -73,7 +73,8 @@ export class Attachments {
     return new EdgeAttachment(edge, {
       pins: maps.pins,
       hook: settings.hook,
-      load: (mac, xdpAhead, addresses) => loadEdge(settings, maps, mac, xdpAhead, addresses),
+      load: (mac, xdpAhead, addresses, programs) =>
+        loadEdge(settings, maps, mac, xdpAhead, addresses, programs),
       loadXdp: (addresses) => loadXdp(settings, maps, addresses),
       onAddresses: (addresses) => {
         this.#addresses = addresses

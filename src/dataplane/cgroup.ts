@@ -25,7 +25,7 @@ export class CgroupAttachment {
   constructor(
     readonly path: string,
     readonly pins: Pins,
-    readonly load: () => BpfObject,
+    readonly load: () => Promise<BpfObject>,
     /** Copies what programs that are about to be replaced, or just were, wrote to former maps. */
     readonly catchUp: () => Promise<void>,
   ) {}
@@ -37,7 +37,7 @@ export class CgroupAttachment {
   /** Attaches what is not, replacing the program of pinned links in place. */
   async attach(): Promise<void> {
     if (this.attached) return
-    this.#object ??= this.load()
+    this.#object ??= await this.load()
     await this.catchUp()
     for (const [name, type] of PROGRAMS) {
       if (this.#links.some(({ program }) => program === name)) continue
@@ -67,7 +67,7 @@ export class CgroupAttachment {
   async reload(): Promise<void> {
     const before = this.#object
     if (before === undefined) return
-    const object = this.load()
+    const object = await this.load()
     for (const { program, link } of this.#links) await link.update(object.program(program))
     this.#object = object
     before.close()

@@ -37,8 +37,13 @@ export interface EdgeOptions {
 export interface EdgeContext {
   readonly pins: Pins
   readonly hook: 'tcx' | 'clsact'
-  readonly load: (mac: Uint8Array, xdpAhead: boolean, addresses: readonly string[]) => BpfObject
-  readonly loadXdp: (addresses: readonly string[]) => BpfObject
+  readonly load: (
+    mac: Uint8Array,
+    xdpAhead: boolean,
+    addresses: readonly string[],
+    programs: readonly string[],
+  ) => Promise<BpfObject>
+  readonly loadXdp: (addresses: readonly string[]) => Promise<BpfObject>
   readonly onAddresses: (addresses: readonly string[]) => void
   /** Called with what went wrong last, or undefined once all is well. */
   readonly onResult: (error: unknown) => void
@@ -193,16 +198,18 @@ export class EdgeAttachment {
     const opened: BpfObject[] = []
     try {
       const addresses = this.#addresses ?? []
-      const object = context.load(link.mac ?? NO_MAC, withXdp, addresses)
+      const programs = isNic ? NIC_PROGRAMS : WAY_OUT_PROGRAMS
+      const names = programs.map(([, program]) => program)
+      const object = await context.load(link.mac ?? NO_MAC, withXdp, addresses, names)
       opened.push(object)
       const holds: Hold[] = []
-      for (const [direction, program] of isNic ? NIC_PROGRAMS : WAY_OUT_PROGRAMS)
+      for (const [direction, program] of programs)
         holds.push(await this.#attachTc(view, link, direction, object.program(program)))
       if (!withXdp) {
         this.#keep(key, { interface: link, object, holds }, before)
         return
       }
-      const xdp = context.loadXdp(addresses)
+      const xdp = await context.loadXdp(addresses)
       opened.push(xdp)
       holds.push(await this.#attachXdp(view, link, xdp.program('from_wire')))
       this.#keep(key, { interface: link, object, xdp, holds }, before)

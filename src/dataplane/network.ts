@@ -30,7 +30,7 @@ const MAX_RETRY_MS = 30_000
 export interface NetworkContext {
   readonly pins: Pins
   readonly hook: 'tcx' | 'clsact'
-  readonly load: (networkId: number, bridge: BridgePort | undefined) => BpfObject
+  readonly load: (networkId: number, bridge: BridgePort | undefined) => Promise<BpfObject>
   /** True while programs of another layout are being replaced. */
   readonly copying: () => boolean
   /** Copies what programs that are about to be replaced, or just were, wrote to former maps. */
@@ -94,7 +94,7 @@ export class NetworkAttachment {
 
   /** Loads the programs anew, because their constants have changed. */
   async reload(): Promise<void> {
-    if (this.#turns.closed || this.#instance === undefined) return
+    if (this.#turns.closed) return
     this.#stale = true
     this.#turns.ask()
     await this.settled()
@@ -218,19 +218,22 @@ export class NetworkAttachment {
   async #useInstance(view: LinkView, bridge: BridgePort | undefined): Promise<void> {
     const before = this.#instance
     if (!this.#stale && before?.inode === view.inode && sameBridge(before.bridge, bridge)) return
-    const object = this.#context.load(this.id, bridge)
+    // Asked for again meanwhile, it is for the next turn.
+    this.#stale = false
+    let object: BpfObject | undefined
     try {
+      object = await this.#context.load(this.id, bridge)
       const generation = this.#pinTails(object)
       await this.#context.catchUp()
       for (const hold of [...this.#holds.values()])
         await hold.link.update(object.program(hold.program))
       this.#removeTails(generation)
     } catch (error) {
-      object.close()
+      this.#stale = true
+      object?.close()
       throw error
     }
     this.#instance = { object, bridge, inode: view.inode }
-    this.#stale = false
     before?.object.close()
   }
 

@@ -18,7 +18,7 @@ const IPPROTO_UDP = 17
 
 export interface OrphanOptions {
   /** Loads abort.bpf.o; orphans.bpf.o where `end` is given. */
-  readonly load: () => BpfObject
+  readonly load: () => Promise<BpfObject>
   /** Ends what the programs have listed in a namespace. Absent: they end it themselves. */
   readonly end?: (
     namespace: string | undefined,
@@ -99,7 +99,7 @@ export class OrphanSockets {
 
   async #open(): Promise<void> {
     if (this.#links.length > 0) return
-    const object = this.#options.load()
+    const object = await this.#options.load()
     try {
       for (const program of object.programs.values()) this.#links.push(await program.attachIter())
       this.#object = object

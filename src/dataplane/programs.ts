@@ -69,7 +69,7 @@ export function loadTc(
   maps: PinnedMaps,
   networkId: number,
   bridge: BridgePort | undefined,
-): BpfObject {
+): Promise<BpfObject> {
   return load(`${settings.objectDir}/tc.bpf.o`, maps, {
     ...common(settings, maps),
     network_id: networkId,
@@ -83,6 +83,7 @@ export function loadTc(
  *
  * @param mac      of the NIC: VIPs in its subnet are answered for with it
  * @param xdpAhead an XDP program sees the packets first
+ * @param programs those to load, of `EDGE_PROGRAMS`
  * @throws BpfError with the verifier's log
  */
 export function loadEdge(
@@ -91,9 +92,11 @@ export function loadEdge(
   mac: Uint8Array,
   xdpAhead: boolean,
   addresses: readonly string[],
-): BpfObject {
+  programs: readonly string[],
+): Promise<BpfObject> {
   const knobs = { ...atEdge(settings, maps, addresses), vip_mac: mac, xdp_ahead: xdpAhead ? 1 : 0 }
-  return load(`${settings.objectDir}/tc.bpf.o`, maps, { ...common(settings, maps), ...knobs }, true)
+  const rodata = { ...common(settings, maps), ...knobs }
+  return load(`${settings.objectDir}/tc.bpf.o`, maps, rodata, programs)
 }
 
 /** @throws BpfError with the verifier's log */
@@ -101,7 +104,7 @@ export function loadXdp(
   settings: ProgramSettings,
   maps: PinnedMaps,
   addresses: readonly string[],
-): BpfObject {
+): Promise<BpfObject> {
   return load(`${settings.objectDir}/xdp.bpf.o`, maps, {
     ...common(settings, maps),
     ...atEdge(settings, maps, addresses),
@@ -130,7 +133,7 @@ function atEdge(
 const EDGE_PROGRAMS = new Set(['from_edge', 'to_edge', 'from_bridge'])
 
 /** @throws BpfError with the verifier's log */
-export function loadSock(settings: ProgramSettings, maps: PinnedMaps): BpfObject {
+export function loadSock(settings: ProgramSettings, maps: PinnedMaps): Promise<BpfObject> {
   return load(`${settings.objectDir}/sock.bpf.o`, maps, common(settings, maps))
 }
 
@@ -142,7 +145,7 @@ export function loadAbort(
   { objectDir }: ProgramSettings,
   maps: PinnedMaps,
   list: boolean,
-): BpfObject {
+): Promise<BpfObject> {
   return load(`${objectDir}/${list ? 'orphans' : 'abort'}.bpf.o`, maps, {})
 }
 
@@ -172,20 +175,24 @@ function common(settings: ProgramSettings, maps: PinnedMaps) {
   }
 }
 
-function load(
+/**
+ * The verifier takes its time, which is not the event loop's.
+ *
+ * @param ofEdge of `EDGE_PROGRAMS` those to load instead of all others
+ */
+async function load(
   file: string,
   maps: PinnedMaps,
   rodata: Readonly<Record<string, number | bigint | Uint8Array | number[]>>,
-  edge = false,
-): BpfObject {
+  ofEdge?: readonly string[],
+): Promise<BpfObject> {
   const object = BpfObject.open(file)
   try {
-    if (file.endsWith('/tc.bpf.o'))
-      for (const name of object.programs.keys())
-        object.autoload(name, EDGE_PROGRAMS.has(name) === edge)
+    for (const name of object.programs.keys())
+      object.autoload(name, ofEdge?.includes(name) ?? !EDGE_PROGRAMS.has(name))
     object.setRodata(rodata)
     maps.share(object)
-    object.load()
+    await object.loadAsync()
     maps.keep(object)
   } catch (error) {
     object.close()

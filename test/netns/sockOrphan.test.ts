@@ -107,7 +107,7 @@ for (const way of ['abort', 'orphans'] as const) {
     let ended = 0
     const object = load(t, way, path)
     const orphans = new OrphanSockets({
-      load: () => object,
+      load: () => Promise.resolve(object),
       ...(way === 'orphans' && {
         end: async (...args: Parameters<typeof endSockets>) => (ended += await endSockets(...args)),
       }),
