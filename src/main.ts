@@ -210,6 +210,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     config.docker &&
     new EngineSources({
       settings: { ...config.docker, node: config.nodeName },
+      open: openListener,
       publish: (name, snapshot) => {
         model.publish(name, snapshot)
         if (model.ready()) open()

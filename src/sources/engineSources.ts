@@ -1,9 +1,11 @@
 /** What one container engine feeds: its own containers, and those of the swarm it is part of. */
+import type { SocketOpener } from '../model/sockets.js'
 import type { Snapshot } from '../model/types.js'
 import { EngineApi } from './docker/api.js'
 import { Engine, type Log } from './docker/engine.js'
 import type { DockerSettings } from './docker/snapshot.js'
 import { DockerSource } from './docker/source.js'
+import { SwarmSource } from './swarm/source.js'
 
 export interface EngineSettings extends DockerSettings {
   readonly socketPath: string
@@ -11,6 +13,8 @@ export interface EngineSettings extends DockerSettings {
 
 export interface EngineSourcesOptions {
   readonly settings: EngineSettings
+  /** Opens sockets in the namespaces of containers. */
+  readonly open: SocketOpener
   readonly publish: (source: string, snapshot: Snapshot) => void
   /** Why the engine cannot be followed; undefined once it can. What was known stays in force. */
   readonly onTrouble: (reason: string | undefined) => void
@@ -19,17 +23,28 @@ export interface EngineSourcesOptions {
 
 export class EngineSources {
   /** In order of precedence. */
-  static readonly sourceNames = [DockerSource.sourceName]
+  static readonly sourceNames = [DockerSource.sourceName, SwarmSource.sourceName]
 
   readonly #engine: Engine
+  readonly #swarm: SwarmSource
 
-  constructor({ settings, publish, onTrouble, log }: EngineSourcesOptions) {
+  constructor({ settings, open, publish, onTrouble, log }: EngineSourcesOptions) {
+    const api = new EngineApi({ socketPath: settings.socketPath })
     const docker = new DockerSource({
       settings,
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    this.#engine = new Engine(new EngineApi({ socketPath: settings.socketPath }), {
-      onView: (view) => docker.see(view),
+    const { node } = settings
+    const swarm = new SwarmSource({
+      ...{ api, open, node, log },
+      onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
+    })
+    this.#swarm = swarm
+    this.#engine = new Engine(api, {
+      onView: (view) => {
+        docker.see(view)
+        swarm.see(view)
+      },
       onTrouble,
       log,
     })
@@ -42,5 +57,6 @@ export class EngineSources {
   /** Nothing is called after this. */
   async close(): Promise<void> {
     await this.#engine.close()
+    await this.#swarm.close()
   }
 }

@@ -15,6 +15,8 @@ export class FakeEngine {
   info: object = { Name: 'n', Swarm: { LocalNodeState: 'inactive', ControlAvailable: false } }
   readonly containers = new Map<string, object>()
   readonly networks = new Map<string, object>()
+  /** By path, for whatever else is asked for. */
+  readonly answers = new Map<string, object>()
   readonly streams = new Set<ServerResponse>()
   #server: Server | undefined
 
@@ -73,7 +75,7 @@ export class FakeEngine {
     else if (path === '/networks') json([...this.networks.values()])
     else if (kind === 'containers') json(this.containers.get(id ?? ''))
     else if (kind === 'networks') json(this.networks.get(id ?? ''))
-    else json(undefined)
+    else json(this.answers.get(path))
   }
 }
 

@@ -1,0 +1,157 @@
+/**
+ * A swarm's services and tasks, as a manager knows them from its store and a worker from the gossip of
+ * the networks that it has tasks on. Pure: from answers of the engine to one form.
+ */
+import { canonicalAddress, isAddress } from '../../model/address.js'
+import type { BackendState, Mode } from '../../model/types.js'
+import type { GossipAnswer, NodeAnswers, ServiceAnswers, TaskAnswers } from './shapes.js'
+
+export interface SwarmTask {
+  /** Canonical. */
+  readonly address: string
+  readonly state: BackendState
+  /** Number of the replica; a global service has none. */
+  readonly slot?: string
+  /** Host name of its node. Absent: unknown. */
+  readonly node?: string
+}
+
+/** A service at its place on one network. */
+export interface SwarmService {
+  readonly name: string
+  readonly networkId: string
+  readonly mode: Mode
+  /** Canonical; absent in mode dnsrr. */
+  readonly vip?: string
+  /** `deploy.labels`, which only managers know. */
+  readonly labels: Readonly<Record<string, string>>
+  readonly tasks: readonly SwarmTask[]
+}
+
+/** As a manager's store has it, in order of the services' age. */
+export function fromManager(
+  services: ServiceAnswers,
+  tasks: TaskAnswers,
+  nodes: NodeAnswers,
+): SwarmService[] {
+  const nodeOf = new Map(nodes.map((node) => [node.ID, node]))
+  const tasksOf = groupBy(tasks, ({ ServiceID }) => ServiceID)
+  return [...services].sort(older).flatMap(({ ID, Spec, Endpoint }) => {
+    const vips = new Map(
+      (Endpoint?.VirtualIPs ?? []).map(({ NetworkID, Addr }) => [NetworkID, Addr]),
+    )
+    const targets = [...Spec.TaskTemplate.Networks, ...Spec.Networks].map(({ Target }) => Target)
+    const mode: Mode = Spec.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip'
+    return [...new Set([...targets, ...vips.keys()])].map((networkId): SwarmService => {
+      const vip = hostOf(vips.get(networkId) ?? '')
+      return {
+        ...{ name: Spec.Name, networkId, mode, labels: Spec.Labels },
+        ...(vip !== undefined && { vip }),
+        tasks: (tasksOf.get(ID) ?? []).flatMap((task) => managedTask(task, networkId, nodeOf)),
+      }
+    })
+  })
+}
+
+/** A task serves from `running`, which one with a HEALTHCHECK is when it is healthy. */
+function managedTask(
+  task: TaskAnswers[number],
+  networkId: string,
+  nodes: ReadonlyMap<string, NodeAnswers[number]>,
+): SwarmTask[] {
+  const node = nodes.get(task.NodeID)
+  // What a node that is lost last said of its tasks stays as it was for a day.
+  if (task.Status.State !== 'running' || node?.Status.State === 'down') return []
+  const attached = task.NetworksAttachments.filter(({ Network }) => Network.ID === networkId)
+  const addresses = attached.flatMap(({ Addresses }) => Addresses.map(hostOf))
+  return addresses.flatMap((address) =>
+    address === undefined
+      ? []
+      : {
+          address,
+          state: task.DesiredState === 'running' ? ('active' as const) : ('draining' as const),
+          ...(typeof task.Slot === 'number' && task.Slot > 0 && { slot: String(task.Slot) }),
+          ...(node && node.Description.Hostname !== '' && { node: node.Description.Hostname }),
+        },
+  )
+}
+
+/**
+ * As the gossip of one network has it. A task that is about to stop stays there for as long as it takes
+ * to stop, and is only taken out of the answers of the engine's resolver.
+ *
+ * @param named addresses that the resolver gives for `tasks.SERVICE`, by service; a service that is not
+ *              there could not be asked for
+ */
+export function fromGossip(
+  networkId: string,
+  { Services }: GossipAnswer,
+  named: ReadonlyMap<string, ReadonlySet<string>>,
+): SwarmService[] {
+  return Object.entries(Services)
+    .filter(([name]) => name !== '')
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { VIP, Tasks }]): SwarmService => {
+      const vip = hostOf(VIP)
+      const alive = named.get(name)
+      return {
+        ...{ name, networkId, mode: vip === undefined ? 'dnsrr' : 'vip', labels: {} },
+        ...(vip !== undefined && { vip }),
+        tasks: Tasks.flatMap(({ Name, EndpointIP }): SwarmTask[] => {
+          const address = hostOf(EndpointIP)
+          if (address === undefined) return []
+          const state = alive === undefined || alive.has(address) ? 'active' : 'draining'
+          return [{ address, state, ...slotOf(Name) }]
+        }).sort((a, b) => (a.address < b.address ? -1 : 1)),
+      }
+    })
+}
+
+/**
+ * What gossip says now, and of the rest what the store said last: labels, and networks of which there is
+ * no gossip here.
+ */
+export function withKnown(
+  gossip: readonly SwarmService[],
+  known: readonly SwarmService[],
+): SwarmService[] {
+  const heard = new Set(gossip.map(({ networkId }) => networkId))
+  const labelled = gossip.map((service) => {
+    const before = known.find(
+      ({ name, networkId }) => name === service.name && networkId === service.networkId,
+    )
+    return before === undefined ? service : { ...service, labels: before.labels }
+  })
+  return [...labelled, ...known.filter(({ networkId }) => !heard.has(networkId))]
+}
+
+/** `vote.1.840muqg16af2` is of slot 1; a global service has a node's id there. */
+function slotOf(name: string): { slot?: string } {
+  const part = name.split('.').at(-2) ?? ''
+  return /^\d{1,9}$/.test(part) ? { slot: part } : {}
+}
+
+/** The address of `10.0.0.9/24`; undefined for what is none (`<nil>`). */
+function hostOf(text: string): string | undefined {
+  const address = text.split('/')[0] ?? ''
+  return isAddress(address) ? canonicalAddress(address) : undefined
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item))
+    if (group === undefined) groups.set(keyOf(item), [item])
+    else group.push(item)
+  }
+  return groups
+}
+
+function older(
+  a: { readonly CreatedAt: string; readonly ID: string },
+  b: { readonly CreatedAt: string; readonly ID: string },
+): number {
+  const difference = Date.parse(a.CreatedAt) - Date.parse(b.CreatedAt)
+  if (difference !== 0 && !Number.isNaN(difference)) return difference
+  return a.ID < b.ID ? -1 : 1
+}

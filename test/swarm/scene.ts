@@ -1,0 +1,347 @@
+/**
+ * `npm run demo:swarm`: two real Docker engines, a swarm of both, an overlay network, and the commands of
+ * the scene, with an agent on the manager and one on the worker. This kernel has no IPVS, or need not
+ * have: what answers at a VIP is fairlead. Checks all that it shows, exits 1 when anything differs, and
+ * leaves nothing behind.
+ */
+import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
+import { engineWaitMs, image } from '../lib/engine.js'
+import { type Daemon, until } from '../lib/netns.js'
+import { type SwarmNode, SwarmStage } from './stage.js'
+
+const KEY = 'overlay1/vote'
+const colour = process.stdout.isTTY
+let checks = 0
+
+function title(text: string): void {
+  console.log(colour ? `\n\x1b[1m== ${text}\x1b[0m` : `\n== ${text}`)
+}
+
+function check(what: string, holds: boolean, detail = ''): void {
+  checks++
+  if (!holds) throw new Error(`${what}${detail ? `: ${detail}` : ''}`)
+  console.log(`   ok: ${what}`)
+}
+
+function print(prompt: string, command: readonly string[], output: string): void {
+  console.log(` ${prompt}$ ${command.join(' ')}`)
+  for (const line of output.trimEnd().split('\n').filter(Boolean)) console.log(`   ${line}`)
+}
+
+interface Tally {
+  readonly ok: number
+  readonly failed: number
+  readonly ids: Readonly<Record<string, number>>
+  readonly errors: readonly string[]
+}
+
+class Scene {
+  private constructor(private readonly stage: SwarmStage) {}
+
+  static async play(stage: SwarmStage): Promise<void> {
+    const scene = new Scene(stage)
+    await scene.create()
+    await scene.names()
+    await scene.balance()
+    await scene.scale()
+    await scene.kill()
+    await scene.update()
+    await scene.drain()
+    await scene.remove()
+  }
+
+  private async docker(...args: string[]): Promise<string> {
+    const output = await this.stage.docker(...args)
+    print('manager', ['docker', ...args], output)
+    return output
+  }
+
+  /** Runs a program of the client container of a node. */
+  private async client(node: SwarmNode, ...command: string[]): Promise<string> {
+    const id = await this.stage.container(node, 'client')
+    const { code, stdout, stderr } = await node.engine.exec(id, ...command)
+    if (code !== 0)
+      throw new Error(`${command.join(' ')} on ${node.name}: exit ${code} ${stdout}${stderr}`)
+    return stdout.trim()
+  }
+
+  private async create(): Promise<void> {
+    title('two engines become a swarm, beside agents that run already')
+    await this.stage.join()
+    print('manager', ['docker', 'node', 'ls'], await this.stage.docker('node', 'ls'))
+    await this.docker('network', 'create', '--driver', 'overlay', 'overlay1')
+    const create = ['service', 'create', '--quiet', '--no-resolve-image', '--network', 'overlay1']
+    await this.docker(...create, '--name', 'client', '--mode', 'global', image, 'serve')
+    await this.docker(...create, '--name', 'vote', '--replicas', '2', image, 'serve')
+    await this.stage.settled(KEY, 2)
+    const [vip = ''] = (await this.stage.service(this.stage.manager, KEY)).vips
+    const given = await this.vip()
+    check(`the VIP is the swarm's own, ${given}`, vip === given, vip)
+    for (const node of this.stage.nodes) {
+      const { vips, backends } = await this.stage.service(node, KEY)
+      const known = `${vips.join()} ${backends
+        .map(({ slot }) => slot)
+        .sort()
+        .join()}`
+      check(`${node.name} knows the VIP and both slots`, known === `${given} 1,2`, known)
+    }
+  }
+
+  private async vip(): Promise<string> {
+    const format = '{{range .Endpoint.VirtualIPs}}{{.Addr}}{{end}}'
+    const text = await this.stage.docker('service', 'inspect', '--format', format, 'vote')
+    return text.split('/')[0] ?? ''
+  }
+
+  private async names(): Promise<void> {
+    title("Docker's resolver gives the VIP, and the tasks for dnsrr")
+    const create = ['service', 'create', '--quiet', '--no-resolve-image', '--network', 'overlay1']
+    const dnsrr = ['--endpoint-mode', 'dnsrr', '--name', 'rr', '--replicas', '2']
+    await this.docker(...create, ...dnsrr, image, 'serve')
+    await this.stage.settled('overlay1/rr', 2)
+    const vip = await this.vip()
+    for (const node of this.stage.nodes) {
+      check(
+        `vote is ${vip} on ${node.name}`,
+        (await this.client(node, 'nslookup', 'vote')).includes(`Address: ${vip}`) ||
+          (await this.client(node, 'nslookup', 'vote')).includes(vip),
+      )
+      const { mode, vips } = await this.stage.service(node, 'overlay1/rr')
+      check(`rr is in mode dnsrr on ${node.name}`, mode === 'dnsrr' && vips.length === 0)
+    }
+    await this.docker('service', 'rm', 'rr')
+    const label = ['service', 'update', '--quiet', '--no-resolve-image', '--detach', '--label-add']
+    await this.docker(...label, 'fairlead.ttl=30s', 'vote')
+    const labelled = async (): Promise<boolean> =>
+      (await this.stage.manager.agent.command('show', KEY)).includes('30 s')
+    await until('the label to be taken up', labelled, engineWaitMs)
+    check('a label of the service is taken up on the manager', true)
+  }
+
+  /** Who answers `count` requests for http://vote/ in a node's client. */
+  private async ask(node: SwarmNode, count: number): Promise<Map<string, number>> {
+    const answers = new Map<string, number>()
+    for (let request = 0; request < count; request++) {
+      const id = await this.client(node, 'wget', '-q', '-O', '-', 'http://vote/')
+      answers.set(id, (answers.get(id) ?? 0) + 1)
+    }
+    return answers
+  }
+
+  private async balance(): Promise<void> {
+    title('wget http://vote/ alternates between the replicas of both nodes')
+    const replicas = await this.stage.allContainers('vote')
+    const vip = await this.vip()
+    for (const node of this.stage.nodes) {
+      const before = await this.connections(node, 'sock')
+      const answers = await this.ask(node, 6)
+      print(
+        `client on ${node.name}`,
+        ['wget', '-q', '-O', '-', 'http://vote/'],
+        [...answers].join('\n'),
+      )
+      check(
+        `both replicas, three times each, from ${node.name}`,
+        [...answers.keys()].sort().join() === [...replicas].sort().join() &&
+          [...answers.values()].join() === '3,3',
+      )
+      const counted = (await this.connections(node, 'sock')) - before
+      check('the socket path carried them', counted === 6, String(counted))
+      const ping = await this.client(node, 'ping', '-c', '2', '-W', '5', vip)
+      print(`client on ${node.name}`, ['ping', '-c', '2', vip], ping)
+      check('the VIP answers ping', ping.includes('0% packet loss'))
+      await this.traced(node, vip)
+    }
+  }
+
+  private async connections({ agent }: SwarmNode, path: string): Promise<number> {
+    return agent.metric('fairlead_connections_total', 'service="vote"', `path="${path}"`)
+  }
+
+  /** Raw SYNs pass the socket hooks by: they are balanced at the container's interface. */
+  private async traced(node: SwarmNode, vip: string): Promise<void> {
+    const before = await this.connections(node, 'tc')
+    const id = await this.stage.container(node, 'client')
+    const command = ['traceroute', '-T', '-n', '-q', '4', '-w', '5', '-p', '80', vip]
+    const traced = await this.stage.within(node, id, ...command)
+    await traced.exited
+    const answered = traced.stdout.trim().split('\n').at(-1) ?? ''
+    check('raw SYNs are answered from the VIP', answered.includes(`${vip} `), traced.stdout)
+    check('the tc path carried those', (await this.connections(node, 'tc')) > before)
+  }
+
+  /** Requests from every node's client, one after the other, until `tallies` is called. */
+  private async load(): Promise<{ tallies: () => Promise<Tally[]>; stop: () => Promise<void> }> {
+    const url = `http://${await this.vip()}/`
+    const program = join(import.meta.dirname, '../demo/requests.js')
+    const running: Daemon[] = []
+    for (const node of this.stage.nodes) {
+      const id = await this.stage.container(node, 'client')
+      running.push(await this.stage.within(node, id, process.execPath, program, url))
+    }
+    const tallies = async (): Promise<Tally[]> =>
+      Promise.all(
+        running.map(async (daemon) => {
+          const lines = daemon.stdout.split('\n').length
+          daemon.child.stdin?.write('\n')
+          await until('a tally', () => daemon.stdout.split('\n').length > lines, engineWaitMs)
+          return JSON.parse(daemon.stdout.trim().split('\n').at(-1) ?? '') as Tally
+        }),
+      )
+    const stop = async (): Promise<void> => {
+      await Promise.all(running.map(async (daemon) => daemon.stop()))
+    }
+    return { tallies, stop }
+  }
+
+  /** While requests go on from both nodes: nothing may fail, and so many replicas are used in the end. */
+  private async under(what: string, change: () => Promise<void>, replicas: number): Promise<void> {
+    const load = await this.load()
+    await change()
+    this.none(what, await load.tallies())
+    // As many requests for each as it takes to see all of them, and that there are no others.
+    const used = this.stage.nodes.map(() => new Set<string>())
+    let asked = 0
+    await until(
+      `${replicas} replicas to answer`,
+      async () => {
+        const tallies = await load.tallies()
+        this.none('and after', tallies, false)
+        for (const [i, { ids }] of tallies.entries())
+          for (const id of Object.keys(ids)) used[i]?.add(id)
+        asked += Math.min(...tallies.map(({ ok }) => ok))
+        return asked >= 5 * replicas
+      },
+      engineWaitMs,
+    )
+    const counts = used.map(({ size }) => size)
+    check(
+      `${replicas} replicas answer on every node`,
+      counts.every((count) => count === replicas),
+      counts.join(),
+    )
+    await load.stop()
+  }
+
+  private none(what: string, tallies: readonly Tally[], told = true): void {
+    const ok = tallies.reduce((sum, tally) => sum + tally.ok, 0)
+    const failed = tallies.reduce((sum, tally) => sum + tally.failed, 0)
+    if (!told && failed === 0) return
+    check(`${what}: ${ok} requests, none failed`, failed === 0, JSON.stringify(tallies))
+  }
+
+  private async scale(): Promise<void> {
+    title('docker service scale, up and down, with requests running on both nodes')
+    const scaled = async (count: number): Promise<void> => {
+      await this.docker('service', 'scale', '--detach', `vote=${count}`)
+      await this.stage.settled(KEY, count)
+    }
+    await this.under('scaled to 4', async () => scaled(4), 4)
+    await this.under('scaled to 2', async () => scaled(2), 2)
+  }
+
+  private async kill(): Promise<void> {
+    title('a killed container is replaced under the same VIP')
+    const [, node] = this.stage.nodes
+    if (node === undefined) throw new Error('no second node')
+    const vip = await this.vip()
+    const before = await this.stage.allContainers('vote')
+    const [victim = ''] = await this.stage.containers(node, 'vote')
+    await node.engine.docker('kill', victim)
+    console.log(` ${node.name}$ docker kill ${victim}`)
+    await until(
+      'another container',
+      async () => {
+        const now = await this.stage.allContainers('vote')
+        return now.length === 2 && now.some((id) => !before.includes(id))
+      },
+      engineWaitMs,
+    )
+    await this.stage.settled(KEY, 2)
+    for (const each of this.stage.nodes) {
+      const answers = await this.ask(each, 4)
+      check(
+        `both replicas answer at ${vip} on ${each.name}`,
+        [...answers.values()].join() === '2,2' && !answers.has(victim),
+        [...answers].join(' '),
+      )
+    }
+    check('the VIP is the same', (await this.vip()) === vip)
+  }
+
+  private async update(): Promise<void> {
+    title('a rolling update, with requests running on both nodes')
+    const before = await this.stage.allContainers('vote')
+    await this.under(
+      'updated',
+      async () => {
+        const order = ['--update-order', 'start-first', '--update-delay', '1s']
+        await this.docker(
+          ...['service', 'update', '--quiet', '--detach', '--no-resolve-image', ...order],
+          ...['--env-add', 'VERSION=2', 'vote'],
+        )
+        await until(
+          'new containers only',
+          async () => {
+            const now = await this.stage.allContainers('vote')
+            return now.length === 2 && now.every((id) => !before.includes(id))
+          },
+          2 * engineWaitMs,
+        )
+        await this.stage.settled(KEY, 2)
+      },
+      2,
+    )
+  }
+
+  private async drain(): Promise<void> {
+    title('a node is drained: its tasks move')
+    const [first, second] = this.stage.nodes
+    if (first === undefined || second === undefined) throw new Error('no nodes')
+    await this.docker('node', 'update', '--availability', 'drain', second.name)
+    await until(
+      'its tasks to move',
+      async () => (await this.stage.containers(first, 'vote')).length === 2,
+      engineWaitMs,
+    )
+    await this.stage.settled(KEY, 2, [first])
+    const answers = await this.ask(first, 4)
+    check('both replicas answer', [...answers.values()].join() === '2,2', [...answers].join(' '))
+    await until(
+      'nothing to be attached on the drained node',
+      async () => !(await second.agent.command('status')).includes('br0'),
+      engineWaitMs,
+    )
+    await this.docker('node', 'update', '--availability', 'active', second.name)
+    await this.stage.container(second, 'client')
+    await this.stage.settled(KEY, 2)
+    const again = await this.ask(second, 4)
+    check('and on that node once it is back', [...again.values()].join() === '2,2')
+  }
+
+  private async remove(): Promise<void> {
+    title('what is removed is gone')
+    await this.docker('service', 'rm', 'vote')
+    for (const node of this.stage.nodes)
+      await until(
+        `${node.name} to forget vote`,
+        async () => !(await node.agent.command('services')).includes('vote'),
+        engineWaitMs,
+      )
+    check('no agent knows the service', true)
+  }
+}
+
+const stage = await SwarmStage.build()
+try {
+  await Scene.play(stage)
+  console.log(`\nall ${checks} checks hold`)
+} catch (error) {
+  console.error(error)
+  for (const { name, agent } of stage.nodes)
+    console.error(`\n${name}: ${stripVTControlCharacters(agent.lastWords())}`)
+  process.exitCode = 1
+} finally {
+  await stage.close()
+}
