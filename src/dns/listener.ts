@@ -61,6 +61,9 @@ export class Listener {
       await this.#shut()
       this.#namespace = await this.#identify()
       await this.#openBoth()
+      // A path is there before a namespace is mounted on it: the sockets may be of another one.
+      if ((await this.#identify()) !== this.#namespace)
+        throw new Error('another namespace came while it was opened')
       this.#waitMs = this.#options.retryMs[0]
       if (!this.#closed) this.#options.onState(undefined)
     } catch (error) {

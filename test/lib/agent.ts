@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
+import { AgentClient } from '../../src/api/client.js'
 import { type Daemon, type Namespace, type NetLab, type RunResult, until } from './netns.js'
 
 const command = join(import.meta.dirname, '../../src/cli/fairlead.js')
@@ -79,7 +80,7 @@ export class Agent {
     ])
   }
 
-  async ready(timeoutMs = 20_000): Promise<void> {
+  async ready(timeoutMs = 60_000): Promise<void> {
     await until(
       `agent ${this.name} to be ready`,
       async () => {
@@ -109,9 +110,9 @@ export class Agent {
     return `${this.process?.stdout ?? ''}${this.process?.stderr ?? ''}`.slice(-2_000)
   }
 
+  /** By the API: a command takes half a second of CPU to start. */
   async revision(): Promise<Revision> {
-    const status = JSON.parse(await this.command('status', '--json')) as { revision: Revision }
-    return status.revision
+    return (await new AgentClient(this.socket).status()).revision
   }
 
   /** Runs `fairlead …` against this agent. */

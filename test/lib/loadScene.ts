@@ -2,9 +2,8 @@
  * Load on VIPs over every path: a client whose packets are balanced at its veth, one whose sockets are,
  * and one outside, behind the node's NIC.
  */
-import { request } from 'node:http'
 import { join } from 'node:path'
-import type { Definition, Revision } from './agent.js'
+import type { Definition } from './agent.js'
 import { EDGE, wireEdge } from './edgeStage.js'
 import type { Tally } from './load.js'
 import { type Daemon, type Namespace, until } from './netns.js'
@@ -62,21 +61,6 @@ export class EchoServer {
   async stop(): Promise<void> {
     await this.daemon.stop('SIGKILL')
   }
-}
-
-/** What the API tells; asking by the command would take half a second to start. */
-export function agentStatus(socketPath: string): Promise<{ readonly revision: Revision }> {
-  return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, path: '/v1/status', timeout: 2_000 }, (response) => {
-      let text = ''
-      response.setEncoding('utf8').on('data', (part: string) => (text += part))
-      response.on('error', reject).on('end', () => {
-        resolve(JSON.parse(text) as { readonly revision: Revision })
-      })
-    })
-    sent.on('timeout', () => sent.destroy(new Error('timed out'))).on('error', reject)
-    sent.end()
-  })
 }
 
 export class LoadScene {
@@ -145,17 +129,6 @@ export class LoadScene {
       ...draining.map((at) => row(at, 'draining')),
     ]
     return this.state(this.service(rows))
-  }
-
-  /** Writes the file and waits until the kernel has it. */
-  async apply(definition: Definition): Promise<void> {
-    const { socket } = this.stage.agent
-    const before = (await agentStatus(socket)).revision
-    this.stage.agent.write(definition)
-    await until('the new state', async () => {
-      const { desired, answering } = (await agentStatus(socket)).revision
-      return desired > before.desired && answering === desired
-    })
   }
 
   async startLoads(...args: string[]): Promise<void> {

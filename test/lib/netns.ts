@@ -38,7 +38,7 @@ export function run(
       file,
       args,
       {
-        timeout: options.timeoutMs ?? 20_000,
+        timeout: options.timeoutMs ?? 45_000,
         killSignal: 'SIGKILL',
         maxBuffer: 64 << 20,
         env: options.env ?? process.env,
@@ -79,7 +79,7 @@ export class Daemon {
   }
 
   /** Resolves once stdout matches; rejects when the process ends first or time is up. */
-  async printed(pattern: RegExp, timeoutMs = 15_000): Promise<RegExpMatchArray> {
+  async printed(pattern: RegExp, timeoutMs = 45_000): Promise<RegExpMatchArray> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
       const match = this.stdout.match(pattern)
@@ -311,7 +311,7 @@ export function sleep(ms: number): Promise<void> {
 export async function until<T>(
   what: string,
   check: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = 30_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs
   for (;;) {

@@ -1,7 +1,7 @@
 /** Everything about a service that can be changed is changed under load: nobody is to notice. */
 import t from 'tap'
 import { ALGORITHMS } from '../../src/model/types.js'
-import { LoadScene, agentStatus } from '../lib/loadScene.js'
+import { LoadScene } from '../lib/loadScene.js'
 import { sleep } from '../lib/netns.js'
 import { VIP4, VIP6 } from '../lib/stage.js'
 
@@ -35,11 +35,11 @@ t.test('algorithms, weights, other services and VIPs change, and no request fail
   ]
   // The first is what there is already.
   for (const change of changes.slice(1)) {
-    await scene.apply(change)
+    await agent.apply(change)
     await sleep(100)
   }
-  const { revision } = await agentStatus(agent.socket)
-  t.ok(revision.answering >= changes.length, `${revision.answering} revisions`)
+  const { answering } = await agent.revision()
+  t.ok(answering >= changes.length, `${answering} revisions`)
   for (const load of scene.loads) {
     const { failed, errors, ok, kept, ids, slowest } = await load.tally()
     t.equal(failed, 0, `${load.path}: no request failed, no connection ended`)

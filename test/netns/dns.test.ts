@@ -4,7 +4,7 @@ import { DnsServer } from '../../src/dns/server.js'
 import { openListener } from '../../src/host/sockets.js'
 import { namespaceInode } from '../../src/host/namespaces.js'
 import { NetLab, until, type Namespace } from '../lib/netns.js'
-import { network, Recorder, service, state } from '../unit/dns/fixture.js'
+import { freePort, network, Recorder, service, state } from '../unit/dns/fixture.js'
 
 const LISTEN = ['10.9.0.1:53', '[fd00:9::1]:53']
 
@@ -102,4 +102,28 @@ t.test('a namespace that is replaced under its path is followed', async (t) => {
     await lab.remove(node)
     await until('the loss to be told', () => server.problems().length === 1)
   }
+})
+
+t.test('a namespace that comes while sockets are opened is missed when it goes', async (t) => {
+  // What its path has at each look: mounted between the first and the second, gone at last.
+  const looks: (number | undefined)[] = [undefined, 7]
+  let now: number | undefined = 7
+  const server = new DnsServer({
+    config: { hostListen: [], upstreams: [], retryMs: [50, 100] },
+    open: async ({ namespace, ...request }) => {
+      if (looks.length === 0 && now === undefined) throw new Error(`${namespace} is gone`)
+      return openListener(request)
+    },
+    identify: () => Promise.resolve(looks.length > 0 ? looks.shift() : now),
+    observer: new Recorder(),
+  })
+  t.teardown(() => server.close())
+  const net = network('net', {
+    attachment: { namespace: '/run/netns/flmoving', interfaces: [], sockets: [] },
+    dns: { listen: [`127.0.0.1:${await freePort()}`] },
+  })
+  await server.apply(state([net], []))
+  await until('it to be opened', () => server.problems().length === 0)
+  now = undefined
+  await until('the loss to be told', () => server.problems().length === 1)
 })

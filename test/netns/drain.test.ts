@@ -72,14 +72,11 @@ for (const path of ['tc', 'sock', 'xdp'] as const) {
         }
         for (const name of [...second, ...fresh.keys()])
           t.equal(await held.ask(name), 'backend-1', `${name} goes on`)
+        // Whoever meets the row first counts it: a packet, or the sweep.
         if (path !== 'sock')
-          t.equal(
-            (await way.agent.metric(
-              'fairlead_connections_ended_total',
-              'reason="gone"',
-              `path="${path}"`,
-            )) > 0,
-            true,
+          t.ok(
+            (await way.agent.metric('fairlead_connections_ended_total', 'reason="gone"')) > 0,
+            'counted',
           )
       })
     }

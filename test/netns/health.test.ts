@@ -98,10 +98,13 @@ class Scene {
   async settled(count: 1 | 2): Promise<number> {
     const start = performance.now()
     await until(`${count} of the peers to be used`, async () => {
-      const { backends } = await this.show()
+      // Each of the services has checks, and a clock, of its own.
+      for (const { backends } of await this.agent.services()) {
+        const good = backends.filter(({ health, state }) => health?.healthy && state === 'active')
+        if (good.length !== 2 * count) return false
+      }
       const { desired, answering } = (await this.agent.status()).revision
-      const good = backends.filter(({ health, state }) => health?.healthy && state === 'active')
-      return good.length === 2 * count && desired === answering
+      return desired === answering
     })
     return performance.now() - start
   }

@@ -1,8 +1,8 @@
 /** An agent that is killed, over and over: nothing of it is seen on the wire. */
 import { readdirSync } from 'node:fs'
 import t from 'tap'
-import { agentStatus, LoadScene } from '../lib/loadScene.js'
-import { sleep, until } from '../lib/netns.js'
+import { LoadScene } from '../lib/loadScene.js'
+import { sleep } from '../lib/netns.js'
 
 const KILLS_READY = 32
 const KILLS_STARTING = 10
@@ -26,15 +26,8 @@ t.test('42 killed agents, and no request fails', async (t) => {
   const scene = await LoadScene.build(t, 3)
   const { agent } = scene.stage
   agent.write(scene.definition([0, 1, 2]))
-  const ready = async (): Promise<void> => {
-    const answers = async () => {
-      const { revision } = await agentStatus(agent.socket)
-      return revision.desired > 0 && revision.desired === revision.answering
-    }
-    await until('the agent', answers, 60_000)
-  }
   agent.start()
-  await ready()
+  await agent.ready(60_000)
   await scene.startLoads()
   await scene.loaded(({ ok, kept }) => ok > 0 && kept > 0)
   const pins = (directory: string) => readdirSync(`${agent.pins}/${directory}`).sort()
@@ -49,14 +42,14 @@ t.test('42 killed agents, and no request fails', async (t) => {
   for (let round = 0; round < KILLS_READY; round++) {
     await sleep(next() * MAX_DELAY_MS)
     await kill()
-    await ready()
+    await agent.ready(60_000)
   }
   for (let round = 0; round < KILLS_STARTING; round++) {
     await kill()
     await sleep(next() * 1_200)
   }
   await kill()
-  await ready()
+  await agent.ready(60_000)
   t.equal(kills, KILLS_READY + KILLS_STARTING + 1)
   for (const load of scene.loads) {
     const { failed, errors, ok, kept, slowest, ids } = await load.tally()

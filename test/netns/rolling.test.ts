@@ -1,6 +1,6 @@
 /** Every backend of a service is replaced, one after the other, while long transfers run. */
 import t from 'tap'
-import { agentStatus, LoadScene, type EchoServer } from '../lib/loadScene.js'
+import { type EchoServer, LoadScene } from '../lib/loadScene.js'
 import { sleep, until } from '../lib/netns.js'
 
 const BACKENDS = 32
@@ -18,10 +18,7 @@ t.test('32 backends are replaced, and neither a request nor a transfer fails', a
   const active = [...servers.keys()]
   agent.write(scene.definition(active))
   agent.start('--detach-on-exit')
-  await until('the agent', async () => {
-    const { desired, answering } = (await agentStatus(agent.socket)).revision
-    return desired > 0 && desired === answering
-  })
+  await agent.ready()
   await scene.startLoads('--transfer', String(TRANSFER_BYTES))
   await scene.loaded(({ transfers }) => transfers > 0)
   let drained = 0
@@ -29,7 +26,7 @@ t.test('32 backends are replaced, and neither a request nor a transfer fails', a
     await add(BACKENDS + at)
     active.shift()
     active.push(BACKENDS + at)
-    await scene.apply(scene.definition(active, [at]))
+    await agent.apply(scene.definition(active, [at]))
     const leaving = servers.get(at)
     if (leaving === undefined) throw new Error(`no server ${at}`)
     if ((await leaving.connections()) > 0) drained++
@@ -40,7 +37,7 @@ t.test('32 backends are replaced, and neither a request nor a transfer fails', a
     )
     // A datagram may be on its way, and an answer.
     await sleep(50)
-    await scene.apply(scene.definition(active))
+    await agent.apply(scene.definition(active))
     await leaving.stop()
     await lab.remove(leaving.space)
   }
