@@ -72,6 +72,8 @@ export interface Config {
   readonly socketPath: string
   /** Absent: no metrics listener. */
   readonly metricsListen?: ListenAddress
+  /** With more backends than this, metrics are of services as a whole; absent: the default. */
+  readonly metricsBackends?: number
   readonly statePath: string
   /** Directory on bpffs. */
   readonly pinPath: string
@@ -147,6 +149,7 @@ function configFrom(path: string, agent: AgentSection, overrides: Overrides): Co
     nodeName: agent.node?.toLowerCase() ?? hostname().split('.')[0]?.toLowerCase() ?? 'node',
     socketPath: agent.socket ?? '/run/fairlead/fairlead.sock',
     ...(metrics === undefined ? {} : { metricsListen: metrics }),
+    ...(agent.metricsBackends !== undefined && { metricsBackends: agent.metricsBackends }),
     statePath: agent.state ?? '/var/lib/fairlead/state.json',
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),

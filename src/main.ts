@@ -165,7 +165,11 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   })
   const { readback } = dataplane
   const shared = { readback, state: () => model.current, version, kernel: release() }
-  const metrics = new Metrics({ ...shared, health: () => health })
+  const metrics = new Metrics({
+    ...shared,
+    health: () => health,
+    ...(config.metricsBackends !== undefined && { maxBackends: config.metricsBackends }),
+  })
   const health: HealthSource = new HealthSource({
     opener: probeOpener(),
     onStates: (changes) => model.setStates(changes),

@@ -5,12 +5,22 @@ import { Model } from '../../src/model/model.js'
 import { put, ScaleScene, services, snapshot } from './scene.js'
 import { median, timedAndHeld, type Held } from './timed.js'
 
-/** Milliseconds, but for the last two. */
+/** Milliseconds, but for the series and sizes; as by default, and with a series for each backend. */
 export interface Scrapes {
   readonly wall: number
   readonly cpu: number
   /** The longest that the event loop was held up. */
   readonly held: number
+  readonly megabytes: number
+  readonly series: number
+  readonly wholeWall: number
+  readonly wholeCpu: number
+  readonly wholeHeld: number
+  readonly wholeMegabytes: number
+  readonly wholeSeries: number
+}
+
+interface Taken extends Held {
   readonly megabytes: number
   readonly series: number
 }
@@ -29,23 +39,32 @@ export async function measureScrapes(count: number): Promise<Scrapes> {
       reconcile: () => reconciler.stats,
     })
     const state = () => model.current
-    const metrics = new Metrics({ readback, state, version: 'bench', kernel: 'bench' })
-    const taken: Held[] = []
-    let text: Buffer = Buffer.alloc(0)
-    for (let i = 0; i < SCRAPES; i++)
-      taken.push(await timedAndHeld(async () => void (text = await metrics.render())))
+    const shared = { readback, state, version: 'bench', kernel: 'bench' }
+    const some = await scrape(new Metrics(shared))
+    const whole = await scrape(new Metrics({ ...shared, maxBackends: Infinity }))
     return {
-      wall: median(taken.map((each) => each.wall)),
-      cpu: median(taken.map((each) => each.cpu)),
-      held: median(taken.map((each) => each.held)),
-      megabytes: text.length / 1e6,
-      series: text
-        .toString()
-        .split('\n')
-        .filter((line) => !line.startsWith('#')).length,
+      ...some,
+      ...{ wholeWall: whole.wall, wholeCpu: whole.cpu, wholeHeld: whole.held },
+      ...{ wholeMegabytes: whole.megabytes, wholeSeries: whole.series },
     }
   } finally {
     await scene.remove()
+  }
+}
+
+/** The median of some. */
+async function scrape(metrics: Metrics): Promise<Taken> {
+  const taken: Held[] = []
+  let text: Buffer = Buffer.alloc(0)
+  for (let i = 0; i < SCRAPES; i++)
+    taken.push(await timedAndHeld(async () => void (text = await metrics.render())))
+  const lines = text.toString().split('\n')
+  return {
+    wall: median(taken.map((each) => each.wall)),
+    cpu: median(taken.map((each) => each.cpu)),
+    held: median(taken.map((each) => each.held)),
+    megabytes: text.length / 1e6,
+    series: lines.filter((line) => line !== '' && !line.startsWith('#')).length,
   }
 }
 

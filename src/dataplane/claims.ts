@@ -4,7 +4,7 @@
  */
 import type { Value } from 'libbpf-ts'
 import type { HashTable } from './hashTable.js'
-import type { Pace } from './pace.js'
+import type { Pace } from '../pace.js'
 
 /** Immutable, so that all rows of which a service has the same part can share one. */
 export interface Claim<Part> {

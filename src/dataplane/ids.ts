@@ -157,6 +157,14 @@ export class BackendIds {
       for (const [address, id] of ids) yield [id, { service, address }]
   }
 
+  /** Ids in use above `id`, ascending: at most `count`. */
+  after(id: number, count: number): number[] {
+    const ids: number[] = []
+    for (let next = id + 1; next <= this.last && ids.length < count; next++)
+      if (this.#addresses[next] !== '') ids.push(next)
+    return ids
+  }
+
   /** The id of a backend that has none yet; undefined when all are taken. */
   add(service: number, address: string): number | undefined {
     const id = this.#circle.take()

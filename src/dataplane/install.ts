@@ -11,7 +11,7 @@ import type { Drains } from './drains.js'
 import type { BackendIds, Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
 import { NO_VIA, sourcesOf, type Outside, type ViaPlan } from './outside.js'
-import type { Pace } from './pace.js'
+import type { Pace } from '../pace.js'
 import type { AddressKey, PortRow, Tables, VipRow } from './records.js'
 import type { Retirement } from './retirement.js'
 import {

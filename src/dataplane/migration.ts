@@ -6,7 +6,7 @@
 import { BpfError, type MapType } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import { converter, type Convert } from './convert.js'
-import { Pace } from './pace.js'
+import { Pace } from '../pace.js'
 import type { KernelMap } from './tables.js'
 
 const BATCH = 4096

@@ -9,7 +9,8 @@ import type {
   ReasonCount,
   ReconcileStats,
 } from '../model/readback.js'
-import type { Path } from '../model/types.js'
+import type { Path, ServiceKey } from '../model/types.js'
+import { Pace } from '../pace.js'
 import type { Installer } from './install.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import type { CounterFields } from './retirement.js'
@@ -18,6 +19,8 @@ import type { KernelMap } from './tables.js'
 /** Rows between two ids in use that are cheaper to read along than to leave out. */
 const GAP_ROWS = 256
 const BATCH = 2048
+/** Two or three milliseconds' work. */
+const IDS_AT_ONCE = 1024
 
 /** Maps whose fill is worth watching: all that can run full. */
 const COUNTED = [
@@ -46,6 +49,8 @@ export interface ReadbackParts {
   readonly attachments: () => AttachmentInfo[]
   readonly reconcile: () => ReconcileStats
   readonly features: Features
+  /** When others get their turn. */
+  readonly pace?: () => Pace
 }
 
 export class KernelReadback implements Readback {
@@ -55,25 +60,88 @@ export class KernelReadback implements Readback {
     this.#parts = parts
   }
 
-  counters(): BackendCounters[] {
+  async counters(service?: ServiceKey): Promise<BackendCounters[]> {
+    const { ids, retirement } = this.#parts.installer
+    if (service !== undefined) return this.#ofService(service)
+    // What a backend had counted may move to its service's row between two looks.
+    const moved = new Set<ServiceKey>()
+    const end = retirement.watch((id) => moved.add(ids.services.keyOf(id) ?? ''))
+    try {
+      const pace = this.#pace()
+      const rows = await this.#inTurns(pace)
+      const again = new Map<ServiceKey, BackendCounters[]>()
+      for (const key of moved) {
+        moved.delete(key)
+        again.set(key, this.#ofService(key))
+        if (pace.due) await pace.rest()
+      }
+      if (again.size === 0) return rows
+      return [...rows.filter((row) => !again.has(row.service)), ...[...again.values()].flat()]
+    } finally {
+      end()
+    }
+  }
+
+  #pace(): Pace {
+    return this.#parts.pace?.() ?? new Pace()
+  }
+
+  async #inTurns(pace: Pace): Promise<BackendCounters[]> {
+    const { ids } = this.#parts.installer
+    const all: BackendCounters[] = []
+    const retired: BackendCounters[] = []
+    let some = ids.backends.after(0, IDS_AT_ONCE)
+    while (some.length > 0) {
+      const { rows, leaving } = this.#ofBackends(some)
+      for (const row of rows) all.push(row)
+      for (const row of leaving) retired.push(row)
+      if (pace.due) await pace.rest()
+      some = ids.backends.after(some.at(-1) ?? 0, IDS_AT_ONCE)
+    }
+    // In order: nothing that is read along with some is read with others.
+    const services = [...ids.services.entries()].map(([, id]) => id).sort((a, b) => a - b)
+    for (let at = 0; at < services.length; at += IDS_AT_ONCE) {
+      for (const row of this.#retired(services.slice(at, at + IDS_AT_ONCE))) retired.push(row)
+      if (pace.due) await pace.rest()
+    }
+    for (const row of mergeRows(retired)) all.push(row)
+    return all
+  }
+
+  #ofService(key: ServiceKey): BackendCounters[] {
+    const { ids } = this.#parts.installer
+    const id = ids.services.get(key)
+    if (id === undefined) return []
+    const { rows, leaving } = this.#ofBackends([...(ids.backends.of(id)?.values() ?? [])])
+    // Those of others lie between them.
+    const own = ({ service }: BackendCounters) => service === key
+    return [...rows.filter(own), ...mergeRows([...leaving.filter(own), ...this.#retired([id])])]
+  }
+
+  /** @returns rows of backends, and of those that are on their way out */
+  #ofBackends(given: readonly number[]): { rows: BackendCounters[]; leaving: BackendCounters[] } {
     const { ids, retirement } = this.#parts.installer
     const rows: BackendCounters[] = []
-    const leaving = retirement.leaving()
-    const retired: BackendCounters[] = []
-    const backends = [...ids.backends.entries()].map(([id]) => id)
-    const counted = [...this.#read('counters', backends)]
+    const leaving: BackendCounters[] = []
+    const counted = [...this.#read('counters', given)]
     const active = this.#actives(counted.map(({ id }) => id))
     for (const { id, path, value } of counted) {
       const backend = ids.backends.backendOf(id)
       const service = ids.services.keyOf(backend?.service ?? 0)
       if (backend === undefined || service === undefined) continue
-      if (leaving.has(id)) retired.push({ service, path, ...value })
+      if (retirement.isLeaving(id)) leaving.push({ service, path, ...value })
       else rows.push({ service, backend: backend.address, path, ...value, ...active(id, path) })
     }
-    const services = [...ids.services.entries()].map(([, id]) => id)
-    for (const { id, path, value } of this.#read('retired', services))
-      retired.push({ service: ids.services.keyOf(id) ?? '', path, ...value })
-    return [...rows, ...mergeRows(retired)]
+    return { rows, leaving }
+  }
+
+  #retired(services: readonly number[]): BackendCounters[] {
+    const { ids } = this.#parts.installer
+    return [...this.#read('retired', services)].map(({ id, path, value }) => ({
+      service: ids.services.keyOf(id) ?? '',
+      path,
+      ...value,
+    }))
   }
 
   drops(): ReasonCount[] {
@@ -90,13 +158,16 @@ export class KernelReadback implements Readback {
     return this.#reasons('ends', this.#parts.maps.constants.ends)
   }
 
-  occupancy(): MapOccupancy[] {
+  async occupancy(): Promise<MapOccupancy[]> {
     const { maps, installer } = this.#parts
     const present = new Map(maps.all().map((map) => [map.name, map]))
-    const counted = COUNTED.flatMap((name) => {
+    const pace = this.#pace()
+    const counted: MapOccupancy[] = []
+    for (const name of COUNTED) {
       const map = present.get(name)
-      return map ? [{ map: name, entries: map.count(), capacity: map.maxEntries }] : []
-    })
+      if (map === undefined) continue
+      counted.push({ map: name, entries: await countRows(map, pace), capacity: map.maxEntries })
+    }
     const { ids, slots } = installer
     return [
       ...counted,
@@ -117,7 +188,7 @@ export class KernelReadback implements Readback {
     return this.#parts.features
   }
 
-  /** The rows of these ids that have counted anything. */
+  /** The rows of these ids, and of those between them, that have counted anything. */
   *#read(
     name: string,
     ids: readonly number[],
@@ -181,6 +252,19 @@ export class KernelReadback implements Readback {
     }
     return counts
   }
+}
+
+/** A flow table has a million rows, and is filled while it is walked. */
+async function countRows(map: KernelMap, pace: Pace): Promise<number> {
+  let total = 0
+  let cursor: Uint8Array | undefined
+  do {
+    const { count, next } = map.raw.lookupBatch(cursor, BATCH)
+    total += count
+    cursor = next
+    if (pace.due) await pace.rest()
+  } while (cursor !== undefined && total <= map.maxEntries)
+  return total
 }
 
 interface Run {

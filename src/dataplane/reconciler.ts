@@ -13,7 +13,7 @@ import { serviceKey, type Network, type Problem, type Service, type State } from
 import { deleteOrphans } from './adopt.js'
 import type { Installer } from './install.js'
 import type { Outside } from './outside.js'
-import { Pace } from './pace.js'
+import { Pace } from '../pace.js'
 import { reasonOf } from './reason.js'
 import { tablesInOrder } from './records.js'
 import { hasRows } from './rows.js'

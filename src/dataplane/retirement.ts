@@ -62,6 +62,7 @@ export class Retirement {
   readonly #backendIds: BackendIds
   readonly #backends = new Map<number, LeavingBackend>()
   readonly #services = new Map<number, { readonly key: string; readonly since: number }>()
+  readonly #watching = new Set<(service: number) => void>()
 
   /** @param paths how many rows of counters an id has */
   constructor(maps: RetirementMaps, paths: number, backendIds: BackendIds) {
@@ -81,9 +82,18 @@ export class Retirement {
     return Math.max(0, Math.min(...firsts) + GRACE_MS - performance.now())
   }
 
-  /** Ids whose remaining counts belong to their service as a whole. */
-  leaving(): ReadonlySet<number> {
-    return new Set(this.#backends.keys())
+  /** Whether its remaining counts belong to its service as a whole. */
+  isLeaving(id: number): boolean {
+    return this.#backends.has(id)
+  }
+
+  /**
+   * @param moved called with a service's id when counts go from a backend's row to its own
+   * @returns     what ends that
+   */
+  watch(moved: (service: number) => void): () => void {
+    this.#watching.add(moved)
+    return () => void this.#watching.delete(moved)
   }
 
   /** A backend whose row is gone from the kernel. */
@@ -163,6 +173,7 @@ export class Retirement {
       const before = (this.#maps.retired.get(place) as CounterFields | undefined) ?? ZERO
       this.#maps.retired.set(place, addCounters(before, counted))
       this.#zero(index)
+      for (const moved of this.#watching) moved(service)
     }
   }
 

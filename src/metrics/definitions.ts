@@ -78,6 +78,12 @@ export const definitions = {
     help: 'Always 1. The service as it is configured; VIPs are joined by commas.',
     labels: [...service, 'mode', 'algorithm', 'vips'],
   },
+  serviceBackends: {
+    name: 'fairlead_service_backends',
+    type: 'gauge',
+    help: 'Backends of the service that are in the state.',
+    labels: [...service, 'state'],
+  },
   backendWeight: {
     name: 'fairlead_backend_weight',
     type: 'gauge',
@@ -100,6 +106,18 @@ export const definitions = {
     name: 'fairlead_services',
     type: 'gauge',
     help: 'Services in the desired state.',
+    labels: [],
+  },
+  backends: {
+    name: 'fairlead_backends',
+    type: 'gauge',
+    help: 'Backends of all services in the desired state.',
+    labels: [],
+  },
+  backendSeries: {
+    name: 'fairlead_backend_series',
+    type: 'gauge',
+    help: '1 if backends have series of their own, 0 if there are too many of them.',
     labels: [],
   },
   stateRevision: {

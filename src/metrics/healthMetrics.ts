@@ -24,10 +24,11 @@ export class HealthMetrics implements HealthObserver {
     this.#duration.observe({ type, result }, seconds)
   }
 
-  show(report: HealthReport | undefined): void {
+  /** @param detailed backends have series of their own */
+  show(report: HealthReport | undefined, detailed: boolean): void {
     if (report === undefined) return
     this.#checks.samples = () => from.checkSamples(report)
-    this.#healthy.samples = () => from.healthySamples(report)
+    this.#healthy.samples = () => (detailed ? from.healthySamples(report) : [])
     this.#failOpen.samples = () => from.familySamples(report, 'failOpen')
     this.#belowQuorum.samples = () => from.familySamples(report, 'belowQuorum')
   }

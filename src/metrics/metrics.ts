@@ -20,10 +20,14 @@ export interface MetricsOptions {
   readonly state: () => State
   /** What checks have found; without it, or before there is any, nothing is said of health. */
   readonly health?: () => HealthReport | undefined
+  /** With more backends than this, series are of services as a whole. Default: 10,000. */
+  readonly maxBackends?: number
   readonly version: string
   /** Release of the running kernel. */
   readonly kernel: string
 }
+
+const MAX_BACKENDS = 10_000
 
 /** Gauges of prom-client's that end in _total, which is for counters; each has a twin without. */
 const misnamedGauges = ['handles', 'requests', 'resources'].map(
@@ -63,7 +67,8 @@ export class Metrics {
 
   /**
    * The exposition text in UTF-8, newline-terminated. Reads the kernel once; a call that comes while another
-   * is under way shares its reading. A failure to read the kernel leaves its series out.
+   * is under way shares its reading. A failure to read the kernel leaves its series out. Others run
+   * meanwhile.
    */
   render(): Promise<Buffer> {
     this.#rendering ??= this.#render().finally(() => {
@@ -73,9 +78,14 @@ export class Metrics {
   }
 
   async #render(): Promise<Buffer> {
-    this.#wanted.show(this.#options.state())
-    this.#kernel.read(this.#options.readback)
-    this.#health.show(this.#options.health?.())
+    const { state, readback, health, maxBackends = MAX_BACKENDS } = this.#options
+    const now = state()
+    let backends = 0
+    for (const service of now.services.values()) backends += service.backends.length
+    const detailed = backends <= maxBackends
+    this.#wanted.show(now, backends, detailed)
+    await this.#kernel.read(readback, detailed)
+    this.#health.show(health?.(), detailed)
     return render(this.#registry)
   }
 }
@@ -88,8 +98,11 @@ class WantedSeries {
     const make = (name: keyof typeof definitions) => new TotalGauge(definitions[name], registry)
     this.#series = {
       info: make('serviceInfo'),
+      serviceBackends: make('serviceBackends'),
       weight: make('backendWeight'),
       backendState: make('backendState'),
+      backends: make('backends'),
+      backendSeries: make('backendSeries'),
       networks: make('networks'),
       services: make('services'),
       revision: make('stateRevision'),
@@ -97,11 +110,15 @@ class WantedSeries {
     }
   }
 
-  show(state: State): void {
+  /** @param detailed backends have series of their own */
+  show(state: State, backends: number, detailed: boolean): void {
     const series = this.#series
     series.info.samples = () => from.infoSamples(state)
-    series.weight.samples = () => from.weightSamples(state)
-    series.backendState.samples = () => from.backendStateSamples(state)
+    series.serviceBackends.samples = () => from.serviceBackendSamples(state)
+    series.weight.samples = () => (detailed ? from.weightSamples(state) : [])
+    series.backendState.samples = () => (detailed ? from.backendStateSamples(state) : [])
+    series.backends.samples = () => from.one(backends)
+    series.backendSeries.samples = () => from.one(detailed ? 1 : 0)
     series.networks.samples = () => from.one(state.networks.size)
     series.services.samples = () => from.one(state.services.size)
     series.revision.samples = () => from.one(state.revision)
@@ -137,11 +154,11 @@ class KernelSeries {
     this.#failures = counter(definitions.readbackFailures, registry)
   }
 
-  read(readback: Readback): void {
+  async read(readback: Readback, detailed: boolean): Promise<void> {
     const start = performance.now()
     let reading: Partial<Reading> = {}
     try {
-      reading = readKernel(readback)
+      reading = await readKernel(readback, detailed)
     } catch {
       // The cause is the reconciler's to report: it uses the same maps, and it can retry.
       this.#failures.inc()
@@ -151,12 +168,13 @@ class KernelSeries {
   }
 }
 
-function readKernel(readback: Readback): Reading {
-  const rows = readback.counters()
+async function readKernel(readback: Readback, detailed: boolean): Promise<Reading> {
+  const counted = await readback.counters()
+  const rows = detailed ? counted : await from.sumOfServices(counted)
   const ends = readback.ends()
   const drops = readback.drops()
   const events = readback.events()
-  const maps = readback.occupancy()
+  const maps = await readback.occupancy()
   const attachments = readback.attachments()
   const features = Object.entries(readback.features())
   const reconcile = readback.reconcile()

@@ -6,14 +6,47 @@ import { family } from '../model/address.js'
 import type { HealthReport } from '../model/observe.js'
 import type { AttachmentInfo, BackendCounters, ReasonCount } from '../model/readback.js'
 import type { Backend, Problem, ServiceKey, State } from '../model/types.js'
+import { Pace } from '../pace.js'
 import { labelText } from './labels.js'
 import type { Sample } from './series.js'
 
 /** The `backend` label of what backends that have left had counted. */
 export const RETIRED = 'retired'
 
-type Rows = readonly BackendCounters[]
+/** Of all backends together, those that have left included. */
+export type ServiceCounters = Omit<BackendCounters, 'backend'> & { readonly backend: null }
+
+type Rows = readonly (BackendCounters | ServiceCounters)[]
 type Labels = Record<string, string>
+
+/** One row for each service and path. Others run meanwhile. */
+export async function sumOfServices(rows: readonly BackendCounters[]): Promise<ServiceCounters[]> {
+  const sums = new Map<ServiceKey, ServiceCounters[]>()
+  const pace = new Pace()
+  for (const row of rows) {
+    const own = sums.get(row.service) ?? []
+    sums.set(row.service, own)
+    const at = own.findIndex(({ path }) => path === row.path)
+    const before = own[at]
+    if (before === undefined) own.push({ ...row, backend: null })
+    else own[at] = sumOf(before, row)
+    if (pace.due) await pace.rest()
+  }
+  return [...sums.values()].flat()
+}
+
+function sumOf(a: ServiceCounters, b: BackendCounters): ServiceCounters {
+  const active = a.active === undefined ? b.active : a.active + (b.active ?? 0)
+  return {
+    ...a,
+    packetsIn: a.packetsIn + b.packetsIn,
+    bytesIn: a.bytesIn + b.bytesIn,
+    packetsOut: a.packetsOut + b.packetsOut,
+    bytesOut: a.bytesOut + b.bytesOut,
+    connections: a.connections + b.connections,
+    ...(active !== undefined && { active }),
+  }
+}
 
 // The totals of every row, whether or not its service is still wanted: a counter must not fall.
 
@@ -46,6 +79,16 @@ export function* infoSamples({ services }: State): Generator<Sample> {
   for (const [key, { mode, algorithm, vips }] of services) {
     const labels = { ...serviceLabels(key), mode, algorithm, vips: labelText(vips.join(',')) }
     yield { labels, value: 1 }
+  }
+}
+
+export function* serviceBackendSamples({ services }: State): Generator<Sample> {
+  for (const [key, service] of services) {
+    const labels = serviceLabels(key)
+    for (const state of ['active', 'draining', 'down'] as const) {
+      const value = service.backends.filter((backend) => backend.state === state).length
+      yield { labels: { ...labels, state }, value }
+    }
   }
 }
 
@@ -113,8 +156,9 @@ export function one(value: number): Sample[] {
   return [{ labels: {}, value }]
 }
 
-function rowLabels(row: BackendCounters): Labels {
-  return { ...serviceLabels(row.service), backend: row.backend ?? RETIRED, path: row.path }
+function rowLabels({ service, backend, path }: BackendCounters | ServiceCounters): Labels {
+  const labels = serviceLabels(service)
+  return backend === null ? { ...labels, path } : { ...labels, backend: backend ?? RETIRED, path }
 }
 
 function* backends({ services }: State): Generator<[Labels, Backend]> {

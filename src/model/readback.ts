@@ -68,13 +68,19 @@ export interface ReconcileStats {
 export type Features = Readonly<Record<string, boolean>>
 
 export interface Readback {
-  /** One row per service, backend and path that has ever counted; read in batches. */
-  counters(): BackendCounters[]
+  /**
+   * One row per service, backend and path that has ever counted. Others run meanwhile; the rows of a
+   * service are of one moment all the same.
+   *
+   * @param service of that one alone
+   */
+  counters(service?: ServiceKey): Promise<BackendCounters[]>
   drops(): ReasonCount[]
   events(): ReasonCount[]
   /** Why flows ended. */
   ends(): ReasonCount[]
-  occupancy(): MapOccupancy[]
+  /** Others run meanwhile. */
+  occupancy(): Promise<MapOccupancy[]>
   attachments(): AttachmentInfo[]
   reconcile(): ReconcileStats
   features(): Features

@@ -118,7 +118,7 @@ t.test('ports of the bridge are attached as they come, and let go', async (t) =>
   await until('the second port', () => targets(dataplane).length === 4)
   await server.spawn(process.execPath, ['-e', SERVER]).printed(/ready/)
   t.equal(await fetches(client), 'hello')
-  const [row] = dataplane.readback.counters()
+  const [row] = await dataplane.readback.counters()
   t.match(row, { service: 'n/vote', backend: '10.77.0.3', path: 'tc', connections: 1 })
 
   await lab.remove(client)
@@ -140,7 +140,7 @@ t.test('a container that dials before its interface is attached is late, not los
   await lab.plug(node, client, { addresses: ['10.77.0.2/24'], hostLink: 'v-c', bridge: 'br0' })
   t.match((await dialling).stdout, 'hello')
   t.comment((await dialling).stdout)
-  t.match(dataplane.readback.counters()[0], { path: 'tc', connections: 1 })
+  t.match((await dataplane.readback.counters())[0], { path: 'tc', connections: 1 })
 })
 
 t.test('a bridge that is made anew gets programs that know it', async (t) => {
@@ -244,7 +244,7 @@ t.test('traffic outlives the agent; the next one updates links in place', async 
     t.equal(id, was?.id)
     t.not(program, was?.program)
   }
-  t.equal(second.readback.counters()[0]?.connections, 2, 'what was counted stays')
+  t.equal((await second.readback.counters())[0]?.connections, 2, 'what was counted stays')
   await second.close()
 
   const removed = await detach(pinPath)
@@ -340,7 +340,7 @@ t.test('sockets are balanced in the namespaces asked for, and nowhere else', asy
   await dataplane.settled(1)
   t.equal(await fetches(inside), 'hello')
   t.not(await fetches(outside), 'hello')
-  t.match(dataplane.readback.counters(), [{ path: 'sock', connections: 1 }])
+  t.match(await dataplane.readback.counters(), [{ path: 'sock', connections: 1 }])
   t.equal(dataplane.readback.attachments().filter(({ hook }) => hook === 'cgroup').length, 9)
 
   const later = await lab.container(node, 'c-2', { addresses: ['10.77.0.5/24'], bridge: 'br0' })

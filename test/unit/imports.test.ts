@@ -10,13 +10,14 @@ const source = join(root, 'src')
 /** Layer → what it may import besides itself, node: and npm packages. */
 const allowed: Record<string, readonly string[]> = {
   'errors.ts': [],
+  'pace.ts': [],
   model: ['errors.ts'],
   host: ['model', 'errors.ts', 'libbpf-ts'],
-  dataplane: ['host', 'model', 'errors.ts', 'libbpf-ts'],
-  sources: ['model', 'errors.ts'],
+  dataplane: ['host', 'model', 'errors.ts', 'pace.ts', 'libbpf-ts'],
+  sources: ['model', 'errors.ts', 'pace.ts'],
   dns: ['model', 'errors.ts'],
-  metrics: ['model', 'errors.ts'],
-  api: ['model', 'errors.ts'],
+  metrics: ['model', 'errors.ts', 'pace.ts'],
+  api: ['model', 'errors.ts', 'pace.ts'],
   'stateFile.ts': ['model', 'errors.ts'],
   'checkFile.ts': ['sources', 'config.ts', 'model', 'errors.ts'],
   'config.ts': ['sources', 'model', 'errors.ts'],

@@ -349,6 +349,11 @@ export const agentSchema = fields(
     node: label('Name of this node; default: the host name up to its first dot').optional(),
     socket: absolutePath("The API's unix socket").optional(),
     metrics: listenAddress(undefined, 'Where /metrics is served; absent: nowhere').optional(),
+    metricsBackends: integer(
+      0,
+      10_000_000,
+      'With more backends than this, metrics are of services as a whole; default 10000',
+    ).optional(),
     state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
     pins: absolutePath('Directory on bpffs for maps and links').optional(),
     sweep: duration(

@@ -7,10 +7,10 @@
  */
 import { realpathSync, statSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { setImmediate as breathe } from 'node:timers/promises'
 import { FairleadError } from '../../errors.js'
 import { sameData } from '../../model/diff.js'
 import type { Problem, ServiceSpec, Snapshot } from '../../model/types.js'
+import { Pace } from '../../pace.js'
 import { entryPlaces, type Mistake } from './document.js'
 import { keepServices, type Entry } from './parse.js'
 import { describeProblem, problemOf, snapshotOfEntries } from './problems.js'
@@ -35,8 +35,6 @@ export interface FileSourceOptions {
 
 const DEBOUNCE_MS = 50
 const POLL_MS = 2000
-/** Work between two turns of others. */
-const SLICE_MS = 4
 const KEPT = '; the last good state stays in force'
 
 export class FileSource {
@@ -177,13 +175,11 @@ export class FileSource {
   /** Entries of which the text is as it was are the same objects: nobody has to compare them again. */
   async #entriesOf({ services }: FileReading): Promise<Entry<ServiceSpec>[]> {
     const entries = new Map<string, Entry<ServiceSpec>>()
-    let sliceEnd = performance.now() + SLICE_MS
+    const pace = new Pace()
     for (const text of services) {
       const known = this.#entries.get(text)
       entries.set(text, known ?? (JSON.parse(text) as Entry<ServiceSpec>))
-      if (performance.now() < sliceEnd) continue
-      await breathe()
-      sliceEnd = performance.now() + SLICE_MS
+      if (pace.due) await pace.rest()
     }
     this.#entries = entries
     return services.flatMap((text) => entries.get(text) ?? [])

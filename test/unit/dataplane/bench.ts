@@ -15,6 +15,7 @@ import { ensurePinDirectory } from '../../../src/host/bpffs.js'
 import { missingCapabilities } from '../../../src/host/capabilities.js'
 import { silent } from '../../../src/host/log.js'
 import type { Problem } from '../../../src/model/types.js'
+import type { Pace } from '../../../src/pace.js'
 
 /** dist/bpf, from dist/test/unit/dataplane. */
 export const OBJECT_DIR = join(dirname(fileURLToPath(import.meta.url)), '../../../bpf')
@@ -56,6 +57,7 @@ export class Bench {
       sweepIntervalMs?: number
       objectDir?: string
       drainSeconds?: number
+      pace?: () => Pace
     } = {},
   ): Promise<Bench> {
     await ensurePinDirectory(pinPath)
@@ -78,6 +80,7 @@ export class Bench {
       attachments: () => [],
       reconcile: () => reconciler.stats,
       features: {},
+      ...(options.pace && { pace: options.pace }),
     })
     const bench: Bench = new Bench(maps, installer, reconciler, readback)
     return bench

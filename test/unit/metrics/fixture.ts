@@ -1,12 +1,12 @@
 /** A state and a kernel's report of it, for the sinks that only read. */
 import type { Readback } from '../../../src/model/readback.js'
-import type { Network, Problem, Service, State } from '../../../src/model/types.js'
+import type { Network, Problem, Service, ServiceKey, State } from '../../../src/model/types.js'
 import { serviceKey } from '../../../src/model/types.js'
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 
 export type Report = {
-  -readonly [Key in keyof Readback]: ReturnType<Readback[Key]>
+  -readonly [Key in keyof Readback]: Awaited<ReturnType<Readback[Key]>>
 }
 
 /** A kernel side that tells what it is told to tell, and counts how often it is asked. */
@@ -16,10 +16,11 @@ export class FixtureReadback implements Readback {
 
   constructor(readonly report: Report) {}
 
-  counters(): Report['counters'] {
+  counters(only?: ServiceKey): Promise<Report['counters']> {
     this.reads++
-    if (this.failure) throw this.failure
-    return this.report.counters
+    if (this.failure) return Promise.reject(this.failure)
+    const { counters } = this.report
+    return Promise.resolve(counters.filter(({ service }) => (only ?? service) === service))
   }
 
   drops(): Report['drops'] {
@@ -34,8 +35,8 @@ export class FixtureReadback implements Readback {
     return this.report.events
   }
 
-  occupancy(): Report['occupancy'] {
-    return this.report.occupancy
+  occupancy(): Promise<Report['occupancy']> {
+    return Promise.resolve(this.report.occupancy)
   }
 
   attachments(): Report['attachments'] {

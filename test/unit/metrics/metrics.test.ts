@@ -6,12 +6,13 @@ import type { State } from '../../../src/model/types.js'
 import { type Family, parseExposition } from './exposition.js'
 import { FixtureReadback, report, service, stateOf } from './fixture.js'
 
-function subject(state: State = stateOf([service({})])) {
+function subject(state: State = stateOf([service({})]), maxBackends?: number) {
   const readback = new FixtureReadback(report())
   const at = { state }
   const metrics = new Metrics({
     readback,
     state: () => at.state,
+    ...(maxBackends !== undefined && { maxBackends }),
     version: '1.2.3',
     kernel: '6.18.0',
   })
@@ -142,6 +143,40 @@ t.test('others get their turn while a large state is rendered', async (t) => {
   t.equal(families.get('fairlead_service_info')?.samples.size, 3000)
   t.equal(families.get('fairlead_backend_weight')?.samples.size, 6000)
   t.ok(turns > 1, `${turns} turns`)
+})
+
+t.test('with more backends than the limit, series are of services as a whole', async (t) => {
+  const names = ['packets_total', 'bytes_total', 'connections_total', 'connections_active']
+  const sumsOf = (families: Map<string, Family>): Map<string, number> => {
+    const sums = new Map<string, number>()
+    for (const name of names)
+      for (const [series, value] of families.get(`fairlead_${name}`)?.samples ?? []) {
+        const whole = series.replace(/backend="[^"]*",/, '')
+        sums.set(whole, (sums.get(whole) ?? 0) + value)
+      }
+    return sums
+  }
+  const each = await scrape(subject(undefined, 2).metrics)
+  const whole = await scrape(subject(undefined, 1).metrics)
+  t.equal(value(each, 'fairlead_backend_series'), 1)
+  t.equal(value(whole, 'fairlead_backend_series'), 0)
+  t.same(sumsOf(whole), sumsOf(each), 'the same sums, those of backends that have left included')
+  for (const name of names)
+    t.notMatch([...(whole.get(`fairlead_${name}`)?.samples.keys() ?? [])].join(), /backend=/)
+  t.ok((whole.get('fairlead_packets_total')?.samples.size ?? 0) > 0)
+  for (const name of ['backend_weight', 'backend_state', 'backend_healthy'])
+    t.equal(whole.get(`fairlead_${name}`)?.samples.size, 0, name)
+  t.equal(value(whole, 'fairlead_backends'), 2)
+})
+
+t.test('backends of a service are counted by state', async (t) => {
+  const backends = (['active', 'down', 'active'] as const).map((state, i) => ({
+    ...{ address: `10.0.0.${i + 5}`, weight: 1, state },
+  }))
+  const families = await scrape(subject(stateOf([service({ backends })])).metrics)
+  const at = (state: string) =>
+    value(families, 'fairlead_service_backends', `${vote},service="vote",state="${state}"`)
+  t.same([at('active'), at('draining'), at('down')], [2, 0, 1])
 })
 
 t.test('DNS is counted by what was asked and how it went', async (t) => {
