@@ -14,6 +14,15 @@ export interface Chunk {
 
 const MAX_CHUNK = 1 << 22
 
+/** Of all chunks that do not last. */
+let scratch = new Uint8Array(0)
+
+function borrowed(keyBytes: number, valueBytes: number): [Uint8Array, Uint8Array] {
+  const start = Math.ceil(keyBytes / 8) * 8
+  if (scratch.length < start + valueBytes) scratch = new Uint8Array(start + valueBytes)
+  return [scratch.subarray(0, keyBytes), scratch.subarray(start, start + valueBytes)]
+}
+
 /** Lengths are checked in the addon: RangeError for a buffer of another size than the map's. */
 export class RawMap {
   /** @internal */
@@ -47,14 +56,17 @@ export class RawMap {
   /**
    * @param cursor `next` of the chunk before; undefined starts
    * @param max    elements; a hash map answers ENOSPC when one of its buckets holds more
+   * @param lasting false: the chunk is good until the next such one of any map, and nothing is
+   *               allocated for it
    */
-  lookupBatch(cursor: Uint8Array | undefined, max: number): Chunk {
+  lookupBatch(cursor: Uint8Array | undefined, max: number, lasting = true): Chunk {
     const native = this.open()
     check.integer(max, `${this.name} max`, 1, MAX_CHUNK)
     const next = new Uint8Array(Math.max(this.keySize, 8))
     const elementSize = native.details().elementSize
-    const keys = new Uint8Array(max * this.keySize)
-    const values = new Uint8Array(max * elementSize)
+    const [keys, values] = lasting
+      ? [new Uint8Array(max * this.keySize), new Uint8Array(max * elementSize)]
+      : borrowed(max * this.keySize, max * elementSize)
     const answer = native.lookupBatch(cursor, next, keys, values, max)
     const count = answer < 0 ? -1 - answer : answer
     const chunk = {

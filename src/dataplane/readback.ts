@@ -121,27 +121,30 @@ export class KernelReadback implements Readback {
   /** @returns rows of backends, and of those that are on their way out */
   #ofBackends(given: readonly number[]): { rows: BackendCounters[]; leaving: BackendCounters[] } {
     const { ids, retirement } = this.#parts.installer
-    const rows: BackendCounters[] = []
+    const rows: (BackendCounters & Gauges)[] = []
     const leaving: BackendCounters[] = []
-    const counted = [...this.#read('counters', given)]
-    const active = this.#actives(counted.map(({ id }) => id))
-    for (const { id, path, value } of counted) {
+    const counted: number[] = []
+    this.#read('counters', given, (id, path, sums) => {
       const backend = ids.backends.backendOf(id)
       const service = ids.services.keyOf(backend?.service ?? 0)
-      if (backend === undefined || service === undefined) continue
-      if (retirement.isLeaving(id)) leaving.push({ service, path, ...value })
-      else rows.push({ service, backend: backend.address, path, ...value, ...active(id, path) })
-    }
+      if (backend === undefined || service === undefined) return
+      if (retirement.isLeaving(id)) leaving.push({ service, path, ...namedSums(sums) })
+      else {
+        rows.push({ service, backend: backend.address, path, ...namedSums(sums) })
+        counted.push(id)
+      }
+    })
+    this.#addActives(rows, counted)
     return { rows, leaving }
   }
 
   #retired(services: readonly number[]): BackendCounters[] {
     const { ids } = this.#parts.installer
-    return [...this.#read('retired', services)].map(({ id, path, value }) => ({
-      service: ids.services.keyOf(id) ?? '',
-      path,
-      ...value,
-    }))
+    const rows: BackendCounters[] = []
+    this.#read('retired', services, (id, path, sums) =>
+      rows.push({ service: ids.services.keyOf(id) ?? '', path, ...namedSums(sums) }),
+    )
+    return rows
   }
 
   drops(): ReasonCount[] {
@@ -188,11 +191,12 @@ export class KernelReadback implements Readback {
     return this.#parts.features
   }
 
-  /** The rows of these ids, and of those between them, that have counted anything. */
-  *#read(
+  /** Shows the rows of these ids, and of those between them, that have counted anything. */
+  #read(
     name: string,
     ids: readonly number[],
-  ): Generator<{ id: number; path: Path; value: Counters }> {
+    show: (id: number, path: Path, sums: Float64Array) => void,
+  ): void {
     const { maps } = this.#parts
     const paths = maps.constants.paths
     const map = maps.get(name)
@@ -201,21 +205,21 @@ export class KernelReadback implements Readback {
       const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4)
       const perRow = words.length / Math.max(1, count)
       for (let row = 0; row < count; row++) {
-        const value = sum(words, row * perRow, perRow)
+        const sums = sum(words, row * perRow, perRow)
         const path = paths[(first + row) % paths.length]
-        if (value === undefined || path === undefined) continue
-        yield { id: Math.floor((first + row) / paths.length), path: path as Path, value }
+        if (sums === undefined || path === undefined) continue
+        show(Math.floor((first + row) / paths.length), path as Path, sums)
       }
     }
   }
 
   /**
    * The socket path has a gauge of its own; tc and XDP have one together, which stands on the row of
-   * the first of them that is asked for.
+   * the first of them.
+   *
+   * @param ids those of the rows, ascending
    */
-  #actives(
-    ids: readonly number[],
-  ): (id: number, path: Path) => Pick<BackendCounters, 'active' | 'inactive'> {
+  #addActives(rows: readonly (BackendCounters & Gauges)[], ids: readonly number[]): void {
     const gauge = (name: string): Map<number, number> => {
       const values = new Map<number, number>()
       for (const run of readRuns(this.#parts.maps.get(name), [...new Set(ids)], 1)) {
@@ -229,14 +233,17 @@ export class KernelReadback implements Readback {
     }
     const [all, socks] = [gauge('actives'), gauge('sock_actives')]
     const ended = gauge('inactives')
-    const told = new Set<number>()
-    return (id, path) => {
+    let told = -1
+    rows.forEach((row, i) => {
+      const id = ids[i] ?? 0
       const sock = socks.get(id) ?? 0
-      if (path === 'sock') return { active: sock }
-      if (told.has(id)) return { active: 0, inactive: 0 }
-      told.add(id)
-      return { active: Math.max(0, (all.get(id) ?? 0) - sock), inactive: ended.get(id) ?? 0 }
-    }
+      if (row.path === 'sock') row.active = sock
+      else {
+        row.active = told === id ? 0 : Math.max(0, (all.get(id) ?? 0) - sock)
+        row.inactive = told === id ? 0 : (ended.get(id) ?? 0)
+        told = id
+      }
+    })
   }
 
   #reasons(name: string, reasons: readonly string[]): ReasonCount[] {
@@ -259,12 +266,17 @@ async function countRows(map: KernelMap, pace: Pace): Promise<number> {
   let total = 0
   let cursor: Uint8Array | undefined
   do {
-    const { count, next } = map.raw.lookupBatch(cursor, BATCH)
+    const { count, next } = map.raw.lookupBatch(cursor, BATCH, false)
     total += count
     cursor = next
     if (pace.due) await pace.rest()
   } while (cursor !== undefined && total <= map.maxEntries)
   return total
+}
+
+interface Gauges {
+  active?: number
+  inactive?: number
 }
 
 interface Run {
@@ -295,7 +307,7 @@ function* readRange(map: KernelMap, first: number, end: number): Generator<Run> 
     keyCodec.encode(first - 1, cursor)
   }
   for (let at = first; at < end;) {
-    const { values, count, next } = map.raw.lookupBatch(cursor, Math.min(BATCH, end - at))
+    const { values, count, next } = map.raw.lookupBatch(cursor, Math.min(BATCH, end - at), false)
     yield { first: at, values, count }
     if (next === undefined) return
     at += count
@@ -311,35 +323,45 @@ function wide(words: Uint32Array, at: number): number {
 
 const LITTLE = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1
 
+/** In the order of sums. */
+const FIELDS = ['packets_in', 'bytes_in', 'packets_out', 'bytes_out', 'connections'] as const
+
+function namedSums(sums: Float64Array): Counters {
+  return {
+    packetsIn: sums[0] ?? 0,
+    bytesIn: sums[1] ?? 0,
+    packetsOut: sums[2] ?? 0,
+    bytesOut: sums[3] ?? 0,
+    connections: sums[4] ?? 0,
+  }
+}
+
 /**
  * Sums rows of counters over the CPUs; undefined for one that has counted nothing. Not by the codec:
- * an object of bigints for every CPU of each of some hundred thousand rows holds up everybody.
+ * an object of bigints for every CPU of each of some hundred thousand rows holds up everybody. The
+ * sums are good until the next ones.
  */
 function summing(
   map: KernelMap,
-): (words: Uint32Array, from: number, length: number) => Counters | undefined {
-  const cpuBytes = Math.ceil(map.valueSize / 8) * 8
+): (words: Uint32Array, from: number, length: number) => Float64Array | undefined {
+  const cpuWords = Math.ceil(map.valueSize / 8) * 2
   // The codec alone knows what is where: each field is found by a row that has nothing else.
-  const at = Object.fromEntries(
-    Array.from({ length: map.valueSize / 8 }, (_, i) => {
-      const bytes = new Uint8Array(map.valueSize).fill(1, i * 8, i * 8 + 8)
-      const row = map.valueCodec.decode(bytes) as CounterFields
-      return [Object.entries(row).find(([, value]) => value !== 0n)?.[0] ?? '', i * 2]
-    }),
-  ) as Record<keyof CounterFields, number>
+  const names = Array.from({ length: map.valueSize / 8 }, (_, i) => {
+    const bytes = new Uint8Array(map.valueSize).fill(1, i * 8, i * 8 + 8)
+    const row = map.valueCodec.decode(bytes) as CounterFields
+    return Object.entries(row).find(([, value]) => value !== 0n)?.[0]
+  })
+  const places = FIELDS.map((name) => names.indexOf(name) * 2)
+  const sums = new Float64Array(places.length)
   return (words, from, length) => {
     let used = 0
     for (let i = from; i < from + length; i++) used |= words[i] ?? 0
     if (used === 0) return undefined
-    const total = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0, connections: 0 }
-    for (let cpu = from; cpu < from + length; cpu += cpuBytes / 4) {
-      total.packetsIn += wide(words, cpu + at.packets_in)
-      total.bytesIn += wide(words, cpu + at.bytes_in)
-      total.packetsOut += wide(words, cpu + at.packets_out)
-      total.bytesOut += wide(words, cpu + at.bytes_out)
-      total.connections += wide(words, cpu + at.connections)
-    }
-    return total
+    sums.fill(0)
+    for (let cpu = from; cpu < from + length; cpu += cpuWords)
+      for (let i = 0; i < sums.length; i++)
+        sums[i] = (sums[i] ?? 0) + wide(words, cpu + (places[i] ?? 0))
+    return sums
   }
 }
 

@@ -54,10 +54,11 @@ export interface Rows {
   readonly count: number
 }
 
+/** A batch is good until the next one of any map. */
 export function* readBatches(map: KernelMap): Generator<Rows> {
   let cursor: Uint8Array | undefined
   do {
-    const batch = map.raw.lookupBatch(cursor, BATCH)
+    const batch = map.raw.lookupBatch(cursor, BATCH, false)
     yield batch
     cursor = batch.next
   } while (cursor !== undefined)

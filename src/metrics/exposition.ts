@@ -40,11 +40,17 @@ async function renderGiven(
 }
 
 function line(name: string, { labels, value }: Sample): string {
+  const text = typeof labels === 'string' ? labels : labelPairs(labels)
+  return text === '' ? `${name} ${value}\n` : `${name}{${text}} ${value}\n`
+}
+
+/** `name="value",...` as it stands between the braces. */
+export function labelPairs(labels: Readonly<Record<string, string>>): string {
   let text = ''
   for (const label in labels) {
     text += `${text === '' ? '' : ','}${label}="${escape(labels[label] ?? '')}"`
   }
-  return text === '' ? `${name} ${value}\n` : `${name}{${text}} ${value}\n`
+  return text
 }
 
 function escape(value: string): string {

@@ -83,8 +83,9 @@ export class Metrics {
     let backends = 0
     for (const service of now.services.values()) backends += service.backends.length
     const detailed = backends <= maxBackends
-    this.#wanted.show(now, backends, detailed)
-    await this.#kernel.read(readback, detailed)
+    const texts = new from.LabelTexts()
+    this.#wanted.show(now, backends, detailed, texts)
+    await this.#kernel.read(readback, detailed, texts)
     this.#health.show(health?.(), detailed)
     return render(this.#registry)
   }
@@ -111,12 +112,12 @@ class WantedSeries {
   }
 
   /** @param detailed backends have series of their own */
-  show(state: State, backends: number, detailed: boolean): void {
+  show(state: State, backends: number, detailed: boolean, texts: from.LabelTexts): void {
     const series = this.#series
-    series.info.samples = () => from.infoSamples(state)
-    series.serviceBackends.samples = () => from.serviceBackendSamples(state)
-    series.weight.samples = () => (detailed ? from.weightSamples(state) : [])
-    series.backendState.samples = () => (detailed ? from.backendStateSamples(state) : [])
+    series.info.samples = () => from.infoSamples(state, texts)
+    series.serviceBackends.samples = () => from.serviceBackendSamples(state, texts)
+    series.weight.samples = () => (detailed ? from.weightSamples(state, texts) : [])
+    series.backendState.samples = () => (detailed ? from.backendStateSamples(state, texts) : [])
     series.backends.samples = () => from.one(backends)
     series.backendSeries.samples = () => from.one(detailed ? 1 : 0)
     series.networks.samples = () => from.one(state.networks.size)
@@ -154,11 +155,11 @@ class KernelSeries {
     this.#failures = counter(definitions.readbackFailures, registry)
   }
 
-  async read(readback: Readback, detailed: boolean): Promise<void> {
+  async read(readback: Readback, detailed: boolean, texts: from.LabelTexts): Promise<void> {
     const start = performance.now()
     let reading: Partial<Reading> = {}
     try {
-      reading = await readKernel(readback, detailed)
+      reading = await readKernel(readback, detailed, texts)
     } catch {
       // The cause is the reconciler's to report: it uses the same maps, and it can retry.
       this.#failures.inc()
@@ -168,7 +169,11 @@ class KernelSeries {
   }
 }
 
-async function readKernel(readback: Readback, detailed: boolean): Promise<Reading> {
+async function readKernel(
+  readback: Readback,
+  detailed: boolean,
+  texts: from.LabelTexts,
+): Promise<Reading> {
   const counted = await readback.counters()
   const rows = detailed ? counted : await from.sumOfServices(counted)
   const ends = readback.ends()
@@ -179,10 +184,10 @@ async function readKernel(readback: Readback, detailed: boolean): Promise<Readin
   const features = Object.entries(readback.features())
   const reconcile = readback.reconcile()
   return {
-    packets: () => from.packetSamples(rows),
-    bytes: () => from.byteSamples(rows),
-    connections: () => from.connectionSamples(rows),
-    active: () => from.activeSamples(rows),
+    packets: () => from.packetSamples(rows, texts),
+    bytes: () => from.byteSamples(rows, texts),
+    connections: () => from.connectionSamples(rows, texts),
+    active: () => from.activeSamples(rows, texts),
     ends: () => from.reasonSamples('reason', ends),
     drops: () => from.reasonSamples('reason', drops),
     events: () => from.reasonSamples('event', events),

@@ -7,6 +7,7 @@ import type { HealthReport } from '../model/observe.js'
 import type { AttachmentInfo, BackendCounters, ReasonCount } from '../model/readback.js'
 import type { Backend, Problem, ServiceKey, State } from '../model/types.js'
 import { Pace } from '../pace.js'
+import { labelPairs } from './exposition.js'
 import { labelText } from './labels.js'
 import type { Sample } from './series.js'
 
@@ -16,89 +17,84 @@ export const RETIRED = 'retired'
 /** Of all backends together, those that have left included. */
 export type ServiceCounters = Omit<BackendCounters, 'backend'> & { readonly backend: null }
 
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 type Rows = readonly (BackendCounters | ServiceCounters)[]
 type Labels = Record<string, string>
 
 /** One row for each service and path. Others run meanwhile. */
 export async function sumOfServices(rows: readonly BackendCounters[]): Promise<ServiceCounters[]> {
-  const sums = new Map<ServiceKey, ServiceCounters[]>()
+  const sums = new Map<ServiceKey, Mutable<ServiceCounters>[]>()
   const pace = new Pace()
   for (const row of rows) {
-    const own = sums.get(row.service) ?? []
-    sums.set(row.service, own)
-    const at = own.findIndex(({ path }) => path === row.path)
-    const before = own[at]
-    if (before === undefined) own.push({ ...row, backend: null })
-    else own[at] = sumOf(before, row)
+    let own = sums.get(row.service)
+    if (own === undefined) sums.set(row.service, (own = []))
+    const sum = own.find(({ path }) => path === row.path)
+    if (sum === undefined) own.push({ ...row, backend: null })
+    else addTo(sum, row)
     if (pace.due) await pace.rest()
   }
   return [...sums.values()].flat()
 }
 
-function sumOf(a: ServiceCounters, b: BackendCounters): ServiceCounters {
-  const active = a.active === undefined ? b.active : a.active + (b.active ?? 0)
-  return {
-    ...a,
-    packetsIn: a.packetsIn + b.packetsIn,
-    bytesIn: a.bytesIn + b.bytesIn,
-    packetsOut: a.packetsOut + b.packetsOut,
-    bytesOut: a.bytesOut + b.bytesOut,
-    connections: a.connections + b.connections,
-    ...(active !== undefined && { active }),
-  }
+function addTo(sum: Mutable<ServiceCounters>, row: BackendCounters): void {
+  sum.packetsIn += row.packetsIn
+  sum.bytesIn += row.bytesIn
+  sum.packetsOut += row.packetsOut
+  sum.bytesOut += row.bytesOut
+  sum.connections += row.connections
+  if (row.active !== undefined) sum.active = (sum.active ?? 0) + row.active
 }
 
 // The totals of every row, whether or not its service is still wanted: a counter must not fall.
 
-export function* packetSamples(rows: Rows): Generator<Sample> {
+export function* packetSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
   for (const row of rows) {
-    const labels = rowLabels(row)
-    yield { labels: { ...labels, direction: 'in' }, value: row.packetsIn }
-    yield { labels: { ...labels, direction: 'out' }, value: row.packetsOut }
+    const labels = texts.ofRow(row)
+    yield { labels: `${labels},direction="in"`, value: row.packetsIn }
+    yield { labels: `${labels},direction="out"`, value: row.packetsOut }
   }
 }
 
-export function* byteSamples(rows: Rows): Generator<Sample> {
+export function* byteSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
   for (const row of rows) {
-    const labels = rowLabels(row)
-    yield { labels: { ...labels, direction: 'in' }, value: row.bytesIn }
-    yield { labels: { ...labels, direction: 'out' }, value: row.bytesOut }
+    const labels = texts.ofRow(row)
+    yield { labels: `${labels},direction="in"`, value: row.bytesIn }
+    yield { labels: `${labels},direction="out"`, value: row.bytesOut }
   }
 }
 
-export function* connectionSamples(rows: Rows): Generator<Sample> {
-  for (const row of rows) yield { labels: rowLabels(row), value: row.connections }
+export function* connectionSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
+  for (const row of rows) yield { labels: texts.ofRow(row), value: row.connections }
 }
 
-export function* activeSamples(rows: Rows): Generator<Sample> {
+export function* activeSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
   for (const row of rows)
-    if (row.active !== undefined) yield { labels: rowLabels(row), value: row.active }
+    if (row.active !== undefined) yield { labels: texts.ofRow(row), value: row.active }
 }
 
-export function* infoSamples({ services }: State): Generator<Sample> {
+export function* infoSamples({ services }: State, texts: LabelTexts): Generator<Sample> {
   for (const [key, { mode, algorithm, vips }] of services) {
-    const labels = { ...serviceLabels(key), mode, algorithm, vips: labelText(vips.join(',')) }
-    yield { labels, value: 1 }
+    const own = labelPairs({ mode, algorithm, vips: labelText(vips.join(',')) })
+    yield { labels: `${texts.of(key)},${own}`, value: 1 }
   }
 }
 
-export function* serviceBackendSamples({ services }: State): Generator<Sample> {
-  for (const [key, service] of services) {
-    const labels = serviceLabels(key)
-    for (const state of ['active', 'draining', 'down'] as const) {
-      const value = service.backends.filter((backend) => backend.state === state).length
-      yield { labels: { ...labels, state }, value }
-    }
+export function* serviceBackendSamples({ services }: State, texts: LabelTexts): Generator<Sample> {
+  for (const [key, { backends }] of services) {
+    const counts = { active: 0, draining: 0, down: 0 }
+    for (const { state } of backends) counts[state]++
+    for (const state of ['active', 'draining', 'down'] as const)
+      yield { labels: `${texts.of(key)},state="${state}"`, value: counts[state] }
   }
 }
 
-export function* weightSamples(state: State): Generator<Sample> {
-  for (const [labels, { weight }] of backends(state)) yield { labels, value: weight }
+export function* weightSamples(state: State, texts: LabelTexts): Generator<Sample> {
+  for (const [labels, { weight }] of backends(state, texts)) yield { labels, value: weight }
 }
 
-export function* backendStateSamples(wanted: State): Generator<Sample> {
-  for (const [labels, { state }] of backends(wanted))
-    yield { labels: { ...labels, state }, value: 1 }
+export function* backendStateSamples(wanted: State, texts: LabelTexts): Generator<Sample> {
+  for (const [labels, { state }] of backends(wanted, texts))
+    yield { labels: `${labels},state="${state}"`, value: 1 }
 }
 
 export function* checkSamples(report: HealthReport): Generator<Sample> {
@@ -156,17 +152,31 @@ export function one(value: number): Sample[] {
   return [{ labels: {}, value }]
 }
 
-function rowLabels({ service, backend, path }: BackendCounters | ServiceCounters): Labels {
-  const labels = serviceLabels(service)
-  return backend === null ? { ...labels, path } : { ...labels, backend: backend ?? RETIRED, path }
+function* backends({ services }: State, texts: LabelTexts): Generator<[string, Backend]> {
+  for (const [key, service] of services) {
+    const labels = texts.of(key)
+    for (const backend of service.backends)
+      yield [`${labels},backend="${labelText(backend.address)}"`, backend]
+  }
 }
 
-function* backends({ services }: State): Generator<[Labels, Backend]> {
-  for (const [key, service] of services) {
-    const labels = serviceLabels(key)
-    for (const backend of service.backends) {
-      yield [{ ...labels, backend: labelText(backend.address) }, backend]
+/** Labels of services as they are rendered: made once for all that a scrape says of a service. */
+export class LabelTexts {
+  readonly #texts = new Map<ServiceKey, string>()
+
+  of(key: ServiceKey): string {
+    let text = this.#texts.get(key)
+    if (text === undefined) {
+      text = labelPairs(serviceLabels(key))
+      this.#texts.set(key, text)
     }
+    return text
+  }
+
+  ofRow({ service, backend, path }: BackendCounters | ServiceCounters): string {
+    const labels = this.of(service)
+    if (backend === null) return `${labels},path="${path}"`
+    return `${labels},backend="${backend ?? RETIRED}",path="${path}"`
   }
 }
 

@@ -3,7 +3,8 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { MetricDefinition } from './definitions.js'
 
 export interface Sample {
-  readonly labels: Readonly<Record<string, string>>
+  /** By name, or rendered already. */
+  readonly labels: Readonly<Record<string, string>> | string
   readonly value: number
 }
 
@@ -39,10 +40,6 @@ export class TotalCounter extends Counter implements Given {
   ) {
     super(settings(definition, registry))
   }
-
-  override async get(): ReturnType<Counter['get']> {
-    return { ...(await super.get()), values: [...this.samples()] }
-  }
 }
 
 export class TotalGauge extends Gauge implements Given {
@@ -53,10 +50,6 @@ export class TotalGauge extends Gauge implements Given {
     registry: Registry,
   ) {
     super(settings(definition, registry))
-  }
-
-  override async get(): ReturnType<Gauge['get']> {
-    return { ...(await super.get()), values: [...this.samples()] }
   }
 }
 
