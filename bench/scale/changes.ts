@@ -16,6 +16,10 @@ export interface Changes {
   readonly stateWallP50: number
   readonly stateWallP99: number
   readonly stateCpuP99: number
+  /** A service more, and one less, in turns: all of them are merged. */
+  readonly comeWallP50: number
+  readonly comeWallP99: number
+  readonly comeCpuP50: number
   /** While a sweep over all maps is under way. */
   readonly sweepWallP50: number
   readonly sweepWallP99: number
@@ -48,6 +52,14 @@ export async function measureChanges(count: number, changes: number): Promise<Ch
     await sleep(PAUSE_MS)
     return taken
   }
+  const extra = serviceSpec(count + 1, 10)
+  const comeOrGo = async (): Promise<Timed> => {
+    const next = snapshot(++generation % 2 === 0 ? [...specs] : [...specs, extra])
+    const taken = await timed(() => put(scene, model.publish('bench', next)))
+    prepareNames(model.current)
+    await sleep(PAUSE_MS)
+    return taken
+  }
   const setOneDown = async (): Promise<Timed> => {
     const keys = [...model.current.services.keys()]
     const key = keys[(++generation * 7919) % keys.length] ?? ''
@@ -63,6 +75,7 @@ export async function measureChanges(count: number, changes: number): Promise<Ch
     prepareNames(model.current)
     const plain = await repeat(changes, () => replaceOne(scene))
     const states = await repeat(changes, setOneDown)
+    const come = await repeat(changes, comeOrGo)
     await scene.close()
     const swept = await ScaleScene.open(scene.pinPath, 1)
     await put(swept, model.current)
@@ -74,6 +87,8 @@ export async function measureChanges(count: number, changes: number): Promise<Ch
       ...{ cpuP50: median(plain.map(cpu)), cpuP99: quantile(plain.map(cpu), 0.99) },
       ...{ stateWallP50: median(states.map(wall)), stateWallP99: quantile(states.map(wall), 0.99) },
       stateCpuP99: quantile(states.map(cpu), 0.99),
+      ...{ comeWallP50: median(come.map(wall)), comeWallP99: quantile(come.map(wall), 0.99) },
+      comeCpuP50: median(come.map(cpu)),
       sweepWallP50: median(sweeping.map(wall)),
       sweepWallP99: quantile(sweeping.map(wall), 0.99),
       zoneP50: median(zoneTimes.slice(1)),

@@ -14,6 +14,12 @@ export interface Claim<Part> {
   readonly turn: number
 }
 
+/** Rows that were claimed for one owner, in order, and by their place there what it had of them. */
+export interface Taken<Part> {
+  readonly rows: number[]
+  readonly before: Map<number, Claim<Part>>
+}
+
 type Claims<Part> = Claim<Part> | readonly Claim<Part>[] | undefined
 
 export class ClaimedTable<Part extends Value, K extends Value = Value, V extends Value = Value> {
@@ -39,11 +45,10 @@ export class ClaimedTable<Part extends Value, K extends Value = Value, V extends
   /**
    * Claims a row and writes it.
    *
-   * @param undo is given what takes the claim back and restores the row
-   * @returns the row's number, good as long as it is claimed
+   * @param taken is told of it; one for all claims of an owner that are given back together
    * @throws what the table throws; then nothing is claimed
    */
-  claim(key: Value, claim: Claim<Part>, undo: (() => void)[]): number {
+  claim(key: Value, claim: Claim<Part>, taken: Taken<Part>): void {
     let before: Claims<Part>
     let after: Claims<Part>
     const row = this.table.update(key, (known) => {
@@ -52,10 +57,20 @@ export class ClaimedTable<Part extends Value, K extends Value = Value, V extends
       return this.#valueOf(after)
     })
     this.#set(row, after)
-    undo.push(() => {
-      this.#restore(row, claim.owner, before)
-    })
-    return row
+    const own = ownOf(before, claim.owner)
+    if (own !== undefined) taken.before.set(taken.rows.length, own)
+    taken.rows.push(row)
+  }
+
+  /** Undoes claim() of all that was taken. */
+  giveBack(owner: string, { rows, before }: Taken<Part>): void {
+    for (let i = rows.length - 1; i >= 0; i--) {
+      const row = rows[i] ?? 0
+      const own = before.get(i)
+      const claims = this.#claims[row]
+      this.#claims[row] = own === undefined ? withoutClaim(claims, owner) : withClaim(claims, own)
+      this.#write(row)
+    }
   }
 
   #added(before: Claims<Part>, claim: Claim<Part>): Claim<Part> {
@@ -89,13 +104,6 @@ export class ClaimedTable<Part extends Value, K extends Value = Value, V extends
   #set(row: number, claims: Claims<Part>): void {
     while (this.#claims.length < row) this.#claims.push(undefined)
     this.#claims[row] = claims
-  }
-
-  #restore(row: number, owner: string, before: Claims<Part>): void {
-    const own = ownOf(before, owner)
-    const claims = this.#claims[row]
-    this.#claims[row] = own === undefined ? withoutClaim(claims, owner) : withClaim(claims, own)
-    this.#write(row)
   }
 
   #write(row: number): void {

@@ -6,7 +6,8 @@
 import { FairleadError } from '../errors.js'
 import { sameData } from '../model/diff.js'
 import { serviceKey, type Family, type Network, type Service } from '../model/types.js'
-import { ClaimedTable, type Claim } from './claims.js'
+import type { Value } from 'libbpf-ts'
+import { ClaimedTable, type Claim, type Taken } from './claims.js'
 import type { Drains } from './drains.js'
 import type { BackendIds, Ids } from './ids.js'
 import { LAYOUT_VERSION, type Constants } from './layout.js'
@@ -293,6 +294,14 @@ export class Installer {
     const seconds = this.drains.secondsOf(service)
     const renewed = new Set(plan.backends.filter((backend) => this.#isRenewed(backend, seconds)))
     let incarnation = this.#reserveIncarnations(renewed.size)
+    // One step back for all of them: most often a service's backends are all new.
+    const fresh: number[] = []
+    undo.push(() => {
+      for (const id of fresh) {
+        this.#down.delete(id)
+        backends.delete(id)
+      }
+    })
     for (const backend of plan.backends) {
       this.#writeVia(backend, undo)
       const before = backends.get(backend.id)
@@ -312,11 +321,13 @@ export class Installer {
       const unfollow = this.drains.follow(backend, row.incarnation, key, seconds)
       if (unfollow !== undefined) undo.push(unfollow)
       setMembership(this.#down, backend.id, backend.down)
-      undo.push(() => {
-        setMembership(this.#down, backend.id, wasDown)
-        if (before === undefined) backends.delete(backend.id)
-        else backends.put(backend.id, before)
-      })
+      if (before === undefined && !wasDown) fresh.push(backend.id)
+      else
+        undo.push(() => {
+          setMembership(this.#down, backend.id, wasDown)
+          if (before === undefined) backends.delete(backend.id)
+          else backends.put(backend.id, before)
+        })
     }
   }
 
@@ -435,24 +446,24 @@ export class Installer {
   }
 
   #claimPorts(owner: string, ports: readonly PortPlan[], undo: Undo): FamilyRows {
-    const rows: Record<Family, number[]> = { 4: [], 6: [] }
+    const taken = takenOf(this.ports, owner, undo)
     const turn = ++this.#turn
     for (const { family, key, value } of ports)
-      rows[family].push(this.ports[family].claim(key, { owner, part: value, turn }, undo))
-    return rows
+      this.ports[family].claim(key, { owner, part: value, turn }, taken[family])
+    return { 4: taken[4].rows, 6: taken[6].rows }
   }
 
   /** An address may be there twice: of this node, and as a VIP that is seen from outside. */
   #claimVips(owner: string, vips: readonly VipPlan[], undo: Undo): FamilyRows {
-    const rows: Record<Family, number[]> = { 4: [], 6: [] }
+    const taken = takenOf(this.vips, owner, undo)
     const turn = ++this.#turn
     let claim: Claim<VipPart> | undefined
     for (const { family, key, flags, service } of vips) {
       if (claim?.part.flags !== flags || claim.part.service !== service)
         claim = { owner, part: { flags, service }, turn }
-      rows[family].push(this.vips[family].claim(key, claim, undo))
+      this.vips[family].claim(key, claim, taken[family])
     }
-    return rows
+    return { 4: taken[4].rows, 6: taken[6].rows }
   }
 
   #drop(key: string, before: Installed, after: Installed): void {
@@ -474,6 +485,23 @@ export class Installer {
     this.slots.release(range)
     this.tables.slots.watch(range.start, range.length, false)
   }
+}
+
+/** What will be claimed of both families; one step back for all of it. */
+function takenOf<Part extends Value>(
+  tables: Readonly<Record<Family, Pick<ClaimedTable<Part>, 'giveBack'>>>,
+  owner: string,
+  undo: Undo,
+): Readonly<Record<Family, Taken<Part>>> {
+  const taken = {
+    4: { rows: [], before: new Map<number, Claim<Part>>() },
+    6: { rows: [], before: new Map<number, Claim<Part>>() },
+  }
+  undo.push(() => {
+    tables[6].giveBack(owner, taken[6])
+    tables[4].giveBack(owner, taken[4])
+  })
+  return taken
 }
 
 function dropRows(

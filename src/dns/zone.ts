@@ -80,7 +80,7 @@ class NetworkNames {
   /** Made when they are first asked for; from then on successors share them. */
   #hosts: Whose | undefined
   #addresses: Whose | undefined
-  /** Entries that may be of nobody any more. */
+  /** Services of which they may have words that nobody has any more. */
   #stale = 0
 
   constructor(
@@ -109,17 +109,31 @@ class NetworkNames {
     const members = this.members.with(services.map(({ after }) => [after.name, after]))
     if (members === undefined) return undefined
     const names = new NetworkNames(this.network, this.domain, members, this.aliases)
-    names.#share(this, services)
+    names.#share(
+      this,
+      services.map(({ after }) => after),
+    )
+    return names
+  }
+
+  /** Another network of the name, or other services in it. */
+  followedBy(
+    network: Network,
+    domain: string | undefined,
+    services: readonly Service[],
+  ): NetworkNames {
+    const names = namesOf(network, domain, services)
+    const changed = services.filter((service) => this.members.get(service.name) !== service)
+    names.#share(this, changed)
     return names
   }
 
   /** What is added does not show in the previous one: it looks whether its services have that. */
-  #share(previous: NetworkNames, services: readonly Replacement<Service>[]): void {
-    const changed = services.map(({ after }) => after)
-    this.#stale = previous.#stale
-    for (const { before } of services) this.#stale += before.backends.length
+  #share(previous: NetworkNames, changed: readonly Service[]): void {
+    const gone = Math.max(0, previous.members.size + changed.length - this.members.size)
+    this.#stale = previous.#stale + gone
     // Else they would grow with each change.
-    if (this.#stale > Math.max(1024, previous.#addresses?.size ?? 0)) {
+    if (this.#stale > Math.max(64, this.members.size / 4)) {
       this.#stale = 0
       return
     }
@@ -258,6 +272,15 @@ class NetworkNames {
     const full = `${name}.${this.network.name}`
     return this.domain === undefined ? full : `${full}.${this.domain}`
   }
+}
+
+function namesOf(
+  network: Network,
+  domain: string | undefined,
+  services: readonly Service[],
+): NetworkNames {
+  const byName = SharedMap.of(services.map((service) => [service.name, service] as const))
+  return new NetworkNames(network, domain, byName)
 }
 
 function aliasesOf(members: ReadonlyMap<string, Service>): Map<string, string[]> {
@@ -414,8 +437,8 @@ export function buildZone(
     const known = previous?.covered.get(name)
     if (known?.isOf(network, options.domain, services) === true) covered.set(name, known)
     else {
-      const byName = SharedMap.of(services.map((service) => [service.name, service] as const))
-      covered.set(name, new NetworkNames(network, options.domain, byName))
+      const now = known?.followedBy(network, options.domain, services)
+      covered.set(name, now ?? namesOf(network, options.domain, services))
     }
   }
   return zoneOf(state, options, covered)

@@ -23,11 +23,31 @@ export function findConflicts(
   const hosts = new Hosts(services)
   const conflicts = new Map<ServiceSpec, Objection>()
   for (const spec of services) {
-    const objection = misfit(spec, networks) ?? hosts.clash(spec) ?? claims.claim(spec)
+    const objection = knownMisfit(spec, networks) ?? hosts.clash(spec) ?? claims.claim(spec)
     if (objection === undefined) hosts.add(spec)
     else conflicts.set(spec, objection)
   }
   return conflicts
+}
+
+interface Judged {
+  readonly network: Network | undefined
+  readonly objection: Objection | undefined
+}
+
+/** What is wrong with a spec in a network: neither of them changes. */
+const judged = new WeakMap<ServiceSpec, Judged>()
+
+function knownMisfit(
+  spec: ServiceSpec,
+  networks: ReadonlyMap<string, Network>,
+): Objection | undefined {
+  const network = networks.get(spec.network)
+  const known = judged.get(spec)
+  if (known !== undefined && known.network === network) return known.objection
+  const objection = misfit(spec, networks)
+  judged.set(spec, { network, objection })
+  return objection
 }
 
 /** What is wrong with a service by itself, given the networks. */

@@ -351,3 +351,16 @@ t.test('what is only replaced copies no map of all services', (t) => {
   t.same(changed(four, five), ['net/b'], 'merged as a whole, and yet the same ones')
   t.end()
 })
+
+t.test('the same services are judged anew by another network', (t) => {
+  const model = new Model({ sources: ['a'] })
+  const services = [service('a', { vips: ['10.0.0.9'] }), service('b', { vips: ['fd00:a::9'] })]
+  const give = (subnets: string[]) =>
+    model.publish('a', snapshot(services, [network('net', { subnets })])).problems
+  const both = ['10.0.0.0/24', 'fd00:a::/64']
+  t.same(give(both), [])
+  t.match(give(both.slice(0, 1)), [{ code: 'REFERENCE', item: 'service net/b' }])
+  t.match(give(both.slice(1)), [{ code: 'REFERENCE', item: 'service net/a' }])
+  t.same(give(both), [])
+  t.end()
+})
