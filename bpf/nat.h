@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Address and port translation of a TCP or UDP packet in tc. Writes through helpers
- * only: a program that writes packets directly has every cloned one copied before it
- * starts, and TCP sends clones.
+ * Address and port translation of a TCP or UDP packet in tc, in place: the kernel makes
+ * the linear part of a clone the program's own before the program starts.
  *
- * A checksum may be left to a device (CHECKSUM_PARTIAL), so addresses go through
- * BPF_F_PSEUDO_HDR and ports do not.
+ * The checksum of layer 4 may be left to a device (CHECKSUM_PARTIAL) or be known to the
+ * kernel (CHECKSUM_COMPLETE), so it is the kernel's to change: addresses with
+ * BPF_F_PSEUDO_HDR, ports without. An IPv4 header sums to the same as before.
  */
 #ifndef FAIRLEAD_NAT_H
 #define FAIRLEAD_NAT_H
@@ -40,6 +40,58 @@ static __always_inline int nat_store_ip6(struct __sk_buff *skb, const enum side 
 				   0);
 }
 
+/* Of TCP and UDP: what nat_write() writes there. */
+#define PORTS_BYTES 4
+
+/* nat_linear() - bring the headers into the linear area, where they almost always are. */
+static __always_inline bool nat_linear(struct __sk_buff *skb, __u32 bytes)
+{
+	const void *data = (const void *)(long)skb->data;
+
+	if (data + bytes <= (const void *)(long)skb->data_end)
+		return true;
+	return !bpf_skb_pull_data(skb, bytes);
+}
+
+/* nat_write() - the address and the ports; checksums of layer 4 not. */
+static __always_inline bool nat_write(struct __sk_buff *skb, const struct packet *pkt,
+				      const enum side side, const struct addr *to, __u32 change,
+				      __be16 sport, __be16 dport, const bool v6)
+{
+	__u32 offset = pkt->l4_offset;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip4;
+	void *data, *end;
+	__be16 *ports;
+
+	/* clang knows the least offset, and would leave out checks that the verifier wants. */
+	asm volatile("" : "+r"(offset));
+	if (offset > MAX_HEADERS_BYTES || !nat_linear(skb, offset + PORTS_BYTES))
+		return false;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	ports = data + offset;
+	if ((void *)(ports + 2) > end ||
+	    data + ETH_HLEN + (v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES) > end)
+		return false;
+	if (v6) {
+		ip6 = data + ETH_HLEN;
+		addr_copy(side == SIDE_SOURCE ? ip6->saddr.in6_u.u6_addr32
+					      : ip6->daddr.in6_u.u6_addr32,
+			  to->words);
+	} else {
+		ip4 = data + ETH_HLEN;
+		ip4->check = ~csum_fold16((__u64)(__u16)~pkt->ip_check + change);
+		if (side == SIDE_SOURCE)
+			ip4->saddr = to->words[3];
+		else
+			ip4->daddr = to->words[3];
+	}
+	ports[0] = sport;
+	ports[1] = dport;
+	return true;
+}
+
 /*
  * nat() - replace one address and, where they differ, the ports.
  * @pkt:  as parsed; stays as it was, so it no longer describes the packet
@@ -62,20 +114,17 @@ static __always_inline enum drop_reason nat(struct __sk_buff *skb, const struct 
 		check = pkt->l4_offset + TCP_CHECK_OFFSET;
 		flags = 0;
 	}
-	if (!addr_equal(from->words, to->words, v6)) {
-		change = csum_addr_change(from, to, v6);
-		if (v6 ? nat_store_ip6(skb, side, to) : nat_store_ip4(skb, pkt, side, to, change))
-			return DROP_REWRITE;
-		if (bpf_l4_csum_replace(skb, check, 0, change,
-					flags | BPF_F_PSEUDO_HDR | (v6 ? csum_ipv6_flag : 0)))
-			return DROP_REWRITE;
-	}
-	if (sport != was[0] || dport != was[1]) {
-		if (bpf_l4_csum_replace(skb, check, was[0] | (__u32)was[1] << 16,
-					ports[0] | (__u32)ports[1] << 16, flags | 4) ||
-		    bpf_skb_store_bytes(skb, pkt->l4_offset, ports, sizeof(ports), 0))
-			return DROP_REWRITE;
-	}
+	change = csum_addr_change(from, to, v6);
+	if (!nat_write(skb, pkt, side, to, change, sport, dport, v6))
+		return DROP_REWRITE;
+	if (!addr_equal(from->words, to->words, v6) &&
+	    bpf_l4_csum_replace(skb, check, 0, change,
+				flags | BPF_F_PSEUDO_HDR | (v6 ? csum_ipv6_flag : 0)))
+		return DROP_REWRITE;
+	if ((sport != was[0] || dport != was[1]) &&
+	    bpf_l4_csum_replace(skb, check, was[0] | (__u32)was[1] << 16,
+				ports[0] | (__u32)ports[1] << 16, flags | 4))
+		return DROP_REWRITE;
 	return DROP_NONE;
 }
 
