@@ -27,12 +27,14 @@ struct admission {
 	union flow_key key;
 	struct overflow_key from; /* where a substitute port is looked up */
 	struct vip vip;
-	struct flow row; /* the one to be stored */
+	struct asker asker;
+	struct flow6 row; /* the one to be stored; of IPv4 it has the first word of the VIP */
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
 	__u32 stateless; /* the packet's hash leads it, if a row there is to be none */
 	bool embryonic;	 /* the table that the row is in, or is to be in */
+	bool vacant;	 /* there is no row under the packet's own key in the flow table */
 };
 
 /* Not on the stack: 512 bytes have to do for a whole chain of calls. */
@@ -42,6 +44,34 @@ struct {
 	__type(key, __u32);
 	__type(value, struct admission);
 } admissions SEC(".maps");
+
+/*
+ * Looked up again instead of passed: the verifier of 6.1 takes a pointer argument for
+ * plain memory, and that for no map's key.
+ */
+static __always_inline struct admission *admission_of(void)
+{
+	const __u32 only = 0;
+
+	return bpf_map_lookup_elem(&admissions, &only);
+}
+
+/*
+ * admission_open() - leave to later steps what is known of the packet.
+ * @vacant: there is no row under its own key in the flow table
+ *
+ * Before admit() the caller sets `vip`, the row of the destination.
+ */
+static __always_inline struct admission *admission_open(const struct packet *pkt, bool vacant)
+{
+	struct admission *adm = admission_of();
+
+	if (!adm)
+		return NULL;
+	adm->pkt = *pkt;
+	adm->vacant = vacant;
+	return adm;
+}
 
 static __always_inline int drop(enum drop_reason reason)
 {
@@ -88,7 +118,8 @@ static __always_inline int carry_in(struct __sk_buff *skb, const struct packet *
 	enum drop_reason reason = DROP_NONE;
 	__u32 backend_id = row->backend;
 
-	chosen_set(skb, backend_id);
+	if (!network_id)
+		chosen_set(skb, backend_id);
 	if (!as_dialled(backend_id))
 		reason = nat(skb, pkt, SIDE_DESTINATION, (const struct addr *)backend->addr, sport,
 			     row->backend_port, v6);
@@ -150,7 +181,7 @@ static __always_inline bool to_server(const struct flow *row, const struct packe
 	struct backend *backend;
 
 	if (row->flags & FLOW_DIRECT)
-		return row->vip_port == pkt->dport && addr_equal(row->vip, pkt->dst.words, v6);
+		return row->vip_port == pkt->dport && flow_dialled(row, &pkt->dst, v6);
 	backend = backend_alive(row->backend, row->service, row->incarnation);
 	return backend && row->backend_port == pkt->dport &&
 	       addr_equal(backend->addr, pkt->dst.words, v6);
@@ -202,11 +233,7 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb, struct 
 						  struct backend **backend, const bool v6)
 {
 	const struct packet *pkt = &adm->pkt;
-	struct asker asker = {
-		.key.kind = v6 ? CLIENT_ADDRESS6 : CLIENT_ADDRESS4,
-		.path = packet_path,
-		.protocol = pkt->protocol,
-	};
+	struct asker *asker = &adm->asker;
 	enum drop_reason reason;
 	struct service *svc;
 
@@ -220,13 +247,17 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb, struct 
 		return DROP_NO_SERVICE;
 	if (!source_allowed(svc, service_id, pkt->src.words, v6))
 		return DROP_SOURCE_DENIED;
-	addr_copy(asker.key.client, pkt->src.words);
+	asker->key.kind = v6 ? CLIENT_ADDRESS6 : CLIENT_ADDRESS4;
+	addr_copy(asker->key.client, pkt->src.words);
+	asker->path = packet_path;
+	asker->protocol = pkt->protocol;
+	asker->skip = 0;
 	if (svc->algorithm == ALGORITHM_SH)
-		asker.hash = hash_addr(HASH_START, pkt->src.words);
+		asker->hash = hash_addr(HASH_START, pkt->src.words);
 	else if (svc->algorithm == ALGORITHM_MAGLEV)
-		asker.hash = hash_flow(pkt->src.words, pkt->sport, pkt->dst.words, pkt->dport,
-				       pkt->protocol);
-	reason = pick_backend(svc, service_id, v6, &asker, &row->backend, backend);
+		asker->hash = hash_flow(pkt->src.words, pkt->sport, pkt->dst.words, pkt->dport,
+					pkt->protocol);
+	reason = pick_backend(svc, service_id, v6, asker, &row->backend, backend);
 	if (reason != DROP_NONE)
 		return reason;
 	adm->stateless = adm->stateless && as_dialled(row->backend);
@@ -275,15 +306,18 @@ static __always_inline struct flow *end_hairpin(struct admission *adm, const boo
  * is_hairpin_reply() - does a backend answer itself?
  * @key: of any content; used
  *
- * Most packets are told apart by their source, which is no backend's.
+ * Most packets are told apart by their port, or by their source, which is no backend's.
  */
 static __always_inline bool is_hairpin_reply(const struct packet *pkt, union flow_key *key,
 					     const bool v6)
 {
-	struct vip *vip = vip_lookup(network_id, &pkt->src, v6);
+	struct vip *vip;
 	struct flow *row;
 	bool embryonic;
 
+	if (!overflow_marked(pkt->dport))
+		return false;
+	vip = vip_lookup(network_id, &pkt->src, v6);
 	if (!vip || !(vip->flags & VIP_BACKEND))
 		return false;
 	flow_key_set(key, &pkt->dst, pkt->dport, pkt->protocol, v6);
@@ -300,7 +334,7 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 {
 	const struct vip *vip = &adm->vip;
 	const struct packet *pkt = &adm->pkt;
-	struct flow *row = &adm->row;
+	struct flow *row = &adm->row.flow;
 	struct backend *backend = NULL;
 	enum drop_reason reason;
 	__u32 service_id;
@@ -309,7 +343,10 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 	row->vip_port = pkt->dport;
 	row->client_port = pkt->sport;
 	row->last_seen = adm->now;
-	addr_copy(row->vip, pkt->dst.words);
+	if (v6)
+		addr_copy(adm->row.vip, pkt->dst.words);
+	else
+		adm->row.vip[0] = pkt->dst.words[3];
 	service_id = vip_service(vip, network_id, &pkt->dst, pkt->dport, pkt->protocol,
 				 &row->backend_port, v6);
 	if (service_id) {
@@ -351,17 +388,6 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 	return carry_in(skb, pkt, row, backend, flow_key_port(&adm->key, v6), v6);
 }
 
-/*
- * Looked up again instead of passed: the verifier of 6.1 takes a pointer argument for
- * plain memory, and that for no map's key.
- */
-static __always_inline struct admission *admission_of(void)
-{
-	const __u32 only = 0;
-
-	return bpf_map_lookup_elem(&admissions, &only);
-}
-
 __noinline int start4(struct __sk_buff *skb)
 {
 	struct admission *adm = admission_of();
@@ -380,8 +406,8 @@ __noinline int start6(struct __sk_buff *skb)
  * admit() - the verdict on a TCP or UDP packet that the fast path did not take, or
  * VERDICT_REFUSE and a reason.
  *
- * Repeats the fast path's lookups: the packet may belong to a flow under a substitute
- * port, or to a row that needs more than a translation.
+ * The packet may belong to a flow under a substitute port, or to a row that needs more than
+ * a translation. admission_open() was called for it.
  */
 static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 {
@@ -389,8 +415,6 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	const struct packet *pkt;
 	struct flow *row, *occupant;
 	struct backend *backend;
-	struct vip *vip;
-	__be32 id;
 
 	adm = admission_of();
 	if (!adm)
@@ -398,13 +422,11 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	pkt = &adm->pkt;
 	adm->now = now_jiffies();
 	adm->reselects = 0;
-	parse_first(skb, &adm->pkt, &id, v6);
-	vip = vip_lookup(network_id, &pkt->dst, v6);
-	if (pkt->kind != PACKET_FLOW || !vip)
-		return VERDICT_PASS;
 	flow_key_set(&adm->key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	overflow_key_of(&adm->from, pkt);
-	row = flow_find(&adm->key, &adm->embryonic, v6);
+	row = adm->vacant ? NULL : flow_lookup(&adm->key, v6);
+	/* What begins a connection is of no row that its other packets move just now. */
+	row = flow_find_beyond(&adm->key, row, !starts_tcp(pkt), &adm->embryonic, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;
@@ -449,7 +471,6 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 		occupant = end_hairpin(adm, v6);
 		adm->place = place_of(occupant, pkt->protocol, adm->now);
 	}
-	adm->vip = *vip;
 	/* Not called from here: the verifier of 6.1 adds up the stacks of all callers. */
 	return VERDICT_START;
 }

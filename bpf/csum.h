@@ -29,6 +29,15 @@ static __always_inline __u16 csum_fold16(__u64 sum)
 	return (folded & 0xffff) + (folded >> 16);
 }
 
+/* csum_adjust() - a checksum field of a sum to which @change is added. */
+static __always_inline __u16 csum_adjust(__u16 check, __u32 change)
+{
+	__u32 sum = (__u16)~check + (change & 0xffff) + (change >> 16);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
 static __always_inline __u64 csum_addr(const struct addr *addr, const bool v6)
 {
 	__u64 sum = addr->words[3];

@@ -18,6 +18,9 @@
 
 #define FLOW_FIN_BOTH (FLOW_FIN_CLIENT | FLOW_FIN_BACKEND)
 #define SUBSTITUTE_TRIES 16
+
+/* Jiffies that `last_seen` may be behind: a write for every packet of many flows costs. */
+#define LAST_SEEN_GRAIN 16
 #define FIRST_SUBSTITUTE_PORT 1024 /* a server may trust a well-known source port */
 
 /* bpf_helpers.h gives no errno, and the C library's header is not for this target. */
@@ -101,26 +104,34 @@ static __always_inline void flow_delete(const union flow_key *key, const bool v6
 }
 
 /*
- * flow_find() - the row of a key in either table.
- * @embryonic: in which; if there is none, where one begins
+ * flow_find_beyond() - the row of a key that was looked for in the flow table already.
+ * @row:       what was found there, or NULL
+ * @moves:     it may be on its way from the embryonic table meanwhile
+ * @embryonic: in which it is; if there is none, where one begins
  *
  * Promotion stores before it deletes. A row that it moved between the first two lookups
  * is found by the third.
  */
-static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
-					      const bool v6)
+static __always_inline struct flow *flow_find_beyond(const union flow_key *key, struct flow *row,
+						     bool moves, bool *embryonic, const bool v6)
 {
-	struct flow *row = flow_lookup(key, v6);
 	bool begins = !row;
 
 	if (!row)
 		row = embryonic_lookup(key, v6);
-	if (!row) {
+	if (!row && moves) {
 		row = flow_lookup(key, v6);
 		begins = !row;
 	}
 	*embryonic = begins;
 	return row;
+}
+
+/* flow_find() - the row of a key in either table. */
+static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
+					      const bool v6)
+{
+	return flow_find_beyond(key, flow_lookup(key, v6), true, embryonic, v6);
 }
 
 /*
@@ -151,6 +162,25 @@ static __always_inline __u32 now_jiffies(void)
 	return bpf_jiffies64();
 }
 
+/* flow_dialled() - is it a row of that VIP? */
+static __always_inline bool flow_dialled(const struct flow *row, const struct addr *vip,
+					 const bool v6)
+{
+	if (v6)
+		return addr_equal(((const struct flow6 *)row)->vip, vip->words, true);
+	return ((const struct flow4 *)row)->vip == vip->words[3];
+}
+
+/* flow_vip() - what the row's client dialled. @buffer: for an address that the row has short */
+static __always_inline const struct addr *flow_vip(const struct flow *row, struct addr *buffer,
+						   const bool v6)
+{
+	if (v6)
+		return (const struct addr *)((const struct flow6 *)row)->vip;
+	addr_set4(buffer, ((const struct flow4 *)row)->vip);
+	return buffer;
+}
+
 /*
  * flow_of() - is this the row of a packet that a client sent?
  *
@@ -160,7 +190,7 @@ static __always_inline __u32 now_jiffies(void)
 static __always_inline bool flow_of(const struct flow *row, const struct packet *pkt, const bool v6)
 {
 	return row->client_port == pkt->sport && row->vip_port == pkt->dport &&
-	       addr_equal(row->vip, pkt->dst.words, v6);
+	       flow_dialled(row, &pkt->dst, v6);
 }
 
 static __always_inline bool flow_is_closed(const struct flow *row)
@@ -186,6 +216,12 @@ static __always_inline __u32 flow_timeout(const struct flow *row, __u8 protocol)
 
 /* In jiffies, and longer than any timer: a row that seems to idle longer is ahead of us. */
 #define LONGEST_IDLE 0xf0000000
+
+/* flow_is_behind() - is `last_seen` to be written anew? */
+static __always_inline bool flow_is_behind(const struct flow *row, __u32 now)
+{
+	return now - row->last_seen >= LAST_SEEN_GRAIN;
+}
 
 /*
  * flow_expired() - has nothing been seen of the flow for too long?
@@ -226,6 +262,34 @@ static __always_inline bool flow_reopened(const struct flow *row, const struct p
 }
 
 /*
+ * flow_known() - the fast path's look at a client's packet: what both hooks do first.
+ * @key:     of any content; the packet's own afterwards
+ * @vacant:  whether there is no row at all
+ * @backend: NULL with FLOW_DIRECT; usable only when a row is returned
+ *
+ * Returns the row of a live flow that a translation suffices for, or NULL.
+ */
+static __always_inline struct flow *flow_known(const struct packet *pkt, union flow_key *key,
+					       __u32 now, bool *vacant, struct backend **backend,
+					       const bool v6)
+{
+	struct flow *row;
+
+	flow_key_set(key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	row = flow_lookup(key, v6);
+	*vacant = !row;
+	*backend = NULL;
+	if (!row || !flow_of(row, pkt, v6) || flow_reopened(row, pkt))
+		return NULL;
+	if (flow_is_behind(row, now) && flow_expired(row, pkt->protocol, now))
+		return NULL;
+	if (row->flags & FLOW_DIRECT)
+		return row;
+	*backend = backend_alive(row->backend, row->service, row->incarnation);
+	return *backend ? row : NULL;
+}
+
+/*
  * flow_touch() - writes only what changed: most packets find the line clean.
  *
  * A client that goes on after a reset was not reset: that one was stale or forged, and
@@ -240,7 +304,7 @@ static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
 		if (flow_is_closed(row))
 			flow_end(row, row->flags & FLOW_RESET ? END_RESET : END_FIN);
 	}
-	if (row->last_seen != now)
+	if (flow_is_behind(row, now))
 		row->last_seen = now;
 }
 
@@ -274,13 +338,13 @@ static __always_inline __u16 flow_flags_out(const struct packet *pkt)
 }
 
 static __always_inline void overflow_key_set(struct overflow_key *key, const struct addr *client,
-					     __be16 client_port, const __be32 dialled[4],
+					     __be16 client_port, const struct addr *dialled,
 					     __be16 dialled_port, __u8 protocol)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->network = network_id;
 	addr_copy(key->client, client->words);
-	addr_copy(key->dialled, dialled);
+	addr_copy(key->dialled, dialled->words);
 	key->client_port = client_port;
 	key->dialled_port = dialled_port;
 	key->protocol = protocol;
@@ -289,7 +353,36 @@ static __always_inline void overflow_key_set(struct overflow_key *key, const str
 /* overflow_key_of() - the key of a client's packet. */
 static __always_inline void overflow_key_of(struct overflow_key *key, const struct packet *pkt)
 {
-	overflow_key_set(key, &pkt->src, pkt->sport, pkt->dst.words, pkt->dport, pkt->protocol);
+	overflow_key_set(key, &pkt->src, pkt->sport, &pkt->dst, pkt->dport, pkt->protocol);
+}
+
+static __always_inline __u64 port_bit(__be16 port)
+{
+	return 1ULL << (port % PORTS_A_WORD);
+}
+
+static __always_inline __u64 *port_word(__be16 port)
+{
+	__u32 index = port / PORTS_A_WORD;
+
+	return bpf_map_lookup_elem(&overflow_ports, &index);
+}
+
+/* overflow_mark() - before the row is there, so that nobody who needs it misses it. */
+static __always_inline void overflow_mark(__be16 port)
+{
+	__u64 *word = port_word(port);
+
+	if (word && !(*word & port_bit(port)))
+		__sync_fetch_and_or(word, port_bit(port));
+}
+
+/* overflow_marked() - may there be a row for that port? */
+static __always_inline bool overflow_marked(__be16 port)
+{
+	__u64 *word = port_word(port);
+
+	return word && (*word & port_bit(port));
 }
 
 /*
@@ -319,10 +412,13 @@ static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
 						      union flow_key *key, bool *embryonic,
 						      const bool v6)
 {
-	struct overflow *overflow = bpf_map_lookup_elem(&overflows, from);
+	struct overflow *overflow;
 	struct flow *row;
 	bool there;
 
+	if (!overflow_marked(pkt->sport))
+		return NULL;
+	overflow = bpf_map_lookup_elem(&overflows, from);
 	if (!overflow)
 		return NULL;
 	flow_key_set(key, overflow->hairpin ? &pkt->dst : &pkt->src, overflow->substitute_port,
@@ -344,14 +440,16 @@ static __always_inline struct flow *flow_via_overflow(const struct packet *pkt,
  * Both tables evict on their own. Without this row the client's next packet would
  * be taken for a flow that was lost.
  */
-static __always_inline void flow_repair(const struct packet *pkt, const struct flow *row)
+static __always_inline void flow_repair(const struct packet *pkt, const struct flow *row,
+					const bool v6)
 {
 	const bool hairpin = row->flags & FLOW_HAIRPIN;
 	struct overflow value = {.substitute_port = pkt->dport, .hairpin = hairpin};
 	struct overflow_key from;
+	struct addr buffer;
 
-	overflow_key_set(&from, hairpin ? &pkt->src : &pkt->dst, row->client_port, row->vip,
-			 row->vip_port, pkt->protocol);
+	overflow_key_set(&from, hairpin ? &pkt->src : &pkt->dst, row->client_port,
+			 flow_vip(row, &buffer, v6), row->vip_port, pkt->protocol);
 	if (bpf_map_lookup_elem(&overflows, &from))
 		return;
 	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
@@ -394,6 +492,9 @@ static __always_inline enum drop_reason flow_store_aside(const struct overflow_k
 	}
 	if (try == SUBSTITUTE_TRIES)
 		return DROP_NO_SOURCE_PORT;
+	overflow_mark(from->client_port);
+	if (hairpin)
+		overflow_mark(value.substitute_port);
 	if (!bpf_map_update_elem(&overflows, from, &value, BPF_ANY))
 		return DROP_NONE;
 	embryonic_delete(key, v6);

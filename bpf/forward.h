@@ -22,18 +22,20 @@
  * functions, so that the verifier takes each once and by itself; they return to the
  * program instead of calling each other, or their stacks would not fit in 512 bytes.
  */
-#define VERDICT_ADMIT 0x100	/* admit() decides */
-#define VERDICT_ANSWER 0x101	/* answer_vip() does */
-#define VERDICT_NEIGHBOUR 0x102 /* answer_nd() does */
-#define VERDICT_ROUTE 0x103	/* route() does: at the edge there is no bridge to go by */
-#define VERDICT_HAIRPIN 0x104	/* hairpin() carries it: to the container that sent it */
-#define VERDICT_ERROR 0x105	/* error_to_backend() or error_to_client() does */
-#define VERDICT_FRAGMENT 0x106	/* fragment_in() or fragment_back() does */
-#define VERDICT_START 0x107	/* start() decides: a flow is to begin */
-#define VERDICT_SNAT 0x108	/* snat_begin() does: the flow is begun for both ends */
-#define VERDICT_TOO_BIG 0x109	/* answer_too_big() does; the MTU is in chosen_get() */
-#define VERDICT_NEXT 0x10a	/* whoever is asked next */
-#define VERDICT_REFUSE 0x200	/* and a reason: refuse() for that */
+#define VERDICT_ADMIT 0x100	  /* admit() decides */
+#define VERDICT_ANSWER 0x101	  /* answer_vip() does */
+#define VERDICT_NEIGHBOUR 0x102	  /* answer_nd() does */
+#define VERDICT_ROUTE 0x103	  /* route() does: at the edge there is no bridge to go by */
+#define VERDICT_HAIRPIN 0x104	  /* hairpin() carries it: to the container that sent it */
+#define VERDICT_ERROR 0x105	  /* error_to_backend() or error_to_client() does */
+#define VERDICT_FRAGMENT 0x106	  /* fragment_in() or fragment_back() does */
+#define VERDICT_START 0x107	  /* start() decides: a flow is to begin */
+#define VERDICT_SNAT 0x108	  /* snat_begin() does: the flow is begun for both ends */
+#define VERDICT_TOO_BIG 0x109	  /* answer_too_big() does; the MTU is in chosen_get() */
+#define VERDICT_NEXT 0x10a	  /* whoever is asked next */
+#define VERDICT_UNKNOWN 0x10b	  /* sort_out() does: the fast path knows nothing of it */
+#define VERDICT_SUBSTITUTED 0x10c /* translate_reply() does: a reply to a substitute port */
+#define VERDICT_REFUSE 0x200	  /* and a reason: refuse() for that */
 
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)
 {

@@ -123,7 +123,9 @@ static __always_inline int fragment_follow(struct __sk_buff *skb, const struct p
  * first one. */
 static __always_inline int fragment_in(struct __sk_buff *skb, const bool v6)
 {
+	struct admission *adm;
 	struct packet pkt;
+	struct vip *vip;
 	__be32 id;
 
 	parse_first(skb, &pkt, &id, v6);
@@ -141,7 +143,14 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const bool v6)
 	if (pkt.kind == PACKET_OTHER && !is_echo(skb, &pkt, v6))
 		return drop(DROP_FRAGMENT);
 	fragment_remember(&pkt, id);
-	return pkt.kind == PACKET_OTHER ? fragment_echo(skb, &pkt, true, v6) : VERDICT_ADMIT;
+	if (pkt.kind == PACKET_OTHER)
+		return fragment_echo(skb, &pkt, true, v6);
+	vip = vip_lookup(network_id, &pkt.dst, v6);
+	adm = admission_open(&pkt, false);
+	if (!vip || !adm)
+		return VERDICT_PASS;
+	adm->vip = *vip;
+	return VERDICT_ADMIT;
 }
 
 __noinline int fragment_in4(struct __sk_buff *skb)

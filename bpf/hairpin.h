@@ -61,7 +61,7 @@ static __always_inline int hairpin(struct __sk_buff *skb, const bool v6)
 	if (!row || !(row->flags & FLOW_HAIRPIN))
 		return drop(DROP_NO_FLOW);
 	flow_touch(row, flow_flags_out(&pkt), now_jiffies());
-	flow_repair(&pkt, row);
+	flow_repair(&pkt, row, v6);
 	return hairpin_turn(skb, &pkt, row, row->vip_port, row->client_port, DIR_OUT, v6);
 }
 

@@ -11,6 +11,19 @@
 #include "hairpin.h"
 #include "quote.h"
 
+/* What is kept of an error; not on the stack, as struct admission. */
+struct error {
+	struct quote quote;
+	struct packet asked; /* the quoted packet with its ends exchanged */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct error);
+} errors SEC(".maps");
+
 /*
  * error_to_client() - an error about a packet that a client's had become, to the client.
  *
@@ -25,6 +38,7 @@ static __always_inline int error_to_client(struct __sk_buff *skb, const bool v6)
 	struct packet pkt;
 	struct flow *row;
 	bool embryonic;
+	struct addr buffer;
 
 	parse(skb, &pkt, v6);
 	if (!is_icmp(&pkt, v6) || !quote_read(skb, &pkt, &quote, v6))
@@ -33,7 +47,7 @@ static __always_inline int error_to_client(struct __sk_buff *skb, const bool v6)
 	row = flow_find(&key, &embryonic, v6);
 	if (!row || (row->flags & FLOW_HAIRPIN) || !to_server(row, &quote.of, v6))
 		return VERDICT_PASS;
-	vip = (const struct addr *)row->vip;
+	vip = flow_vip(row, &buffer, v6);
 	if (addr_equal(pkt.src.words, quote.of.dst.words, v6) &&
 	    quote_set_outer(skb, &pkt, &quote, SIDE_SOURCE, vip, v6))
 		return drop(DROP_REWRITE);
@@ -109,37 +123,45 @@ static __always_inline int error_carry(struct __sk_buff *skb, const struct packe
 static __always_inline int error_to_backend(struct __sk_buff *skb, const bool v6)
 {
 	struct overflow_key from;
-	struct packet pkt, asked;
-	struct quote quote;
+	const __u32 only = 0;
+	struct packet *asked;
 	union flow_key key;
+	struct quote *quote;
+	struct error *error;
+	struct packet pkt;
 	struct flow *row;
 	bool embryonic;
 
 	parse(skb, &pkt, v6);
 	if (!is_icmp(&pkt, v6))
 		return VERDICT_PASS;
-	if (!quote_read(skb, &pkt, &quote, v6))
+	error = bpf_map_lookup_elem(&errors, &only);
+	if (!error)
+		return VERDICT_DROP;
+	quote = &error->quote;
+	asked = &error->asked;
+	if (!quote_read(skb, &pkt, quote, v6))
 		return error_unknown(&pkt, v6);
-	asked = quote.of;
-	asked.src = quote.of.dst;
-	asked.dst = quote.of.src;
-	asked.sport = quote.of.dport;
-	asked.dport = quote.of.sport;
-	flow_key_set(&key, &asked.src, asked.sport, asked.protocol, v6);
+	*asked = quote->of;
+	asked->src = quote->of.dst;
+	asked->dst = quote->of.src;
+	asked->sport = quote->of.dport;
+	asked->dport = quote->of.sport;
+	flow_key_set(&key, &asked->src, asked->sport, asked->protocol, v6);
 	row = flow_find(&key, &embryonic, v6);
-	if (!row || !flow_of(row, &asked, v6)) {
-		overflow_key_of(&from, &asked);
-		row = flow_via_overflow(&asked, &from, &key, &embryonic, v6);
+	if (!row || !flow_of(row, asked, v6)) {
+		overflow_key_of(&from, asked);
+		row = flow_via_overflow(asked, &from, &key, &embryonic, v6);
 	}
 	if (row && (row->flags & FLOW_HAIRPIN))
-		return error_hairpin(skb, &pkt, &quote, row->backend_port, flow_key_port(&key, v6),
+		return error_hairpin(skb, &pkt, quote, row->backend_port, flow_key_port(&key, v6),
 				     v6);
 	if (row)
-		return error_carry(skb, &pkt, &quote, row, flow_key_port(&key, v6), v6);
-	flow_key_set(&key, &quote.of.src, quote.of.sport, quote.of.protocol, v6);
+		return error_carry(skb, &pkt, quote, row, flow_key_port(&key, v6), v6);
+	flow_key_set(&key, &quote->of.src, quote->of.sport, quote->of.protocol, v6);
 	row = flow_find(&key, &embryonic, v6);
-	if (row && row->backend_port == quote.of.dport && hairpin_by(row, &quote.of.dst, v6))
-		return error_hairpin(skb, &pkt, &quote, row->client_port, row->vip_port, v6);
+	if (row && row->backend_port == quote->of.dport && hairpin_by(row, &quote->of.dst, v6))
+		return error_hairpin(skb, &pkt, quote, row->client_port, row->vip_port, v6);
 	return error_unknown(&pkt, v6);
 }
 

@@ -307,7 +307,6 @@ struct flow6_key {
 };
 
 struct flow {
-	__be32 vip[4]; /* what the client dialled */
 	__be16 vip_port;
 	__be16 client_port; /* the port the client uses; the key has the backend's view */
 	__be16 backend_port;
@@ -316,6 +315,17 @@ struct flow {
 	__u32 backend;	   /* 0 with FLOW_DIRECT */
 	__u32 incarnation; /* of the backend row, when the flow was made */
 	__u32 last_seen;   /* jiffies, low 32 bits */
+};
+
+/* With what the client dialled. An element of flows4 fits two cache lines at most. */
+struct flow4 {
+	struct flow flow;
+	__be32 vip;
+};
+
+struct flow6 {
+	struct flow flow;
+	__be32 vip[4];
 };
 
 /* A datagram in fragments, as it was before translation. */
@@ -364,6 +374,7 @@ struct snat_key {
 
 struct snat_flow {
 	struct flow flow;
+	__be32 vip[4]; /* what the client dialled */
 	__be32 client[4];
 };
 
@@ -589,14 +600,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow4_key);
-	__type(value, struct flow);
+	__type(value, struct flow4);
 } flows4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow6_key);
-	__type(value, struct flow);
+	__type(value, struct flow6);
 } flows6 SEC(".maps");
 
 /*
@@ -607,14 +618,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_EMBRYONIC);
 	__type(key, struct flow4_key);
-	__type(value, struct flow);
+	__type(value, struct flow4);
 } embryonic4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_EMBRYONIC);
 	__type(key, struct flow6_key);
-	__type(value, struct flow);
+	__type(value, struct flow6);
 } embryonic6 SEC(".maps");
 
 /*
@@ -673,6 +684,19 @@ struct {
 	__type(key, struct overflow_key);
 	__type(value, struct overflow);
 } overflows SEC(".maps");
+
+#define PORTS_A_WORD 64
+
+/*
+ * Which ports clients of rows in `overflows` use, and which stand in for a hairpin's: a
+ * bit each, so that a new flow of another port need not look there. Never cleared.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536 / PORTS_A_WORD);
+	__type(key, __u32);
+	__type(value, __u64);
+} overflow_ports SEC(".maps");
 
 /* index: backend id; 1: has reached `upper` and not yet fallen below `lower` */
 struct {

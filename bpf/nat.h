@@ -40,6 +40,25 @@ static __always_inline int nat_store_ip6(struct __sk_buff *skb, const enum side 
 				   0);
 }
 
+/*
+ * nat_store() - the same as nat_write() does, through helpers.
+ *
+ * The kernel unshares a frame for a program that writes in place before it starts, and the
+ * note of the XDP program before it is lost with that: a capture on the NIC would stop all.
+ */
+static __always_inline bool nat_store(struct __sk_buff *skb, const struct packet *pkt,
+				      const enum side side, const struct addr *to, __u32 change,
+				      __be16 sport, __be16 dport, const bool v6)
+{
+	__be16 ports[2] = {sport, dport};
+
+	if (v6 ? nat_store_ip6(skb, side, to) : nat_store_ip4(skb, pkt, side, to, change))
+		return false;
+	if (sport == pkt->sport && dport == pkt->dport)
+		return true;
+	return !bpf_skb_store_bytes(skb, pkt->l4_offset, ports, sizeof(ports), 0);
+}
+
 /* Of TCP and UDP: what nat_write() writes there. */
 #define PORTS_BYTES 4
 
@@ -81,7 +100,7 @@ static __always_inline bool nat_write(struct __sk_buff *skb, const struct packet
 			  to->words);
 	} else {
 		ip4 = data + ETH_HLEN;
-		ip4->check = ~csum_fold16((__u64)(__u16)~pkt->ip_check + change);
+		ip4->check = csum_adjust(pkt->ip_check, change);
 		if (side == SIDE_SOURCE)
 			ip4->saddr = to->words[3];
 		else
@@ -115,7 +134,8 @@ static __always_inline enum drop_reason nat(struct __sk_buff *skb, const struct 
 		flags = 0;
 	}
 	change = csum_addr_change(from, to, v6);
-	if (!nat_write(skb, pkt, side, to, change, sport, dport, v6))
+	if (xdp_ahead ? !nat_store(skb, pkt, side, to, change, sport, dport, v6)
+		      : !nat_write(skb, pkt, side, to, change, sport, dport, v6))
 		return DROP_REWRITE;
 	if (!addr_equal(from->words, to->words, v6) &&
 	    bpf_l4_csum_replace(skb, check, 0, change,

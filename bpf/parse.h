@@ -108,6 +108,7 @@ static __always_inline enum packet_kind parse_l4(struct __sk_buff *skb, struct p
 	return PACKET_OTHER;
 }
 
+/* parse_ip4() - PACKET_FLOW: parse_l4() is to decide, when this one's stack is free again. */
 static __always_inline enum packet_kind parse_ip4(struct __sk_buff *skb, struct packet *pkt)
 {
 	struct iphdr buffer;
@@ -126,7 +127,7 @@ static __always_inline enum packet_kind parse_ip4(struct __sk_buff *skb, struct 
 		return PACKET_MALFORMED;
 	if (ip->frag_off & bpf_htons(IP4_FRAGMENT_MASK))
 		return PACKET_FRAGMENT;
-	return parse_l4(skb, pkt);
+	return PACKET_FLOW;
 }
 
 /* skip_extensions() - leave the upper protocol and its offset in @pkt. */
@@ -173,7 +174,7 @@ static __always_inline enum packet_kind parse_ip6(struct __sk_buff *skb, struct 
 		if (kind != PACKET_OTHER)
 			return kind;
 	}
-	return parse_l4(skb, pkt);
+	return PACKET_FLOW;
 }
 
 /*
@@ -183,12 +184,11 @@ static __always_inline enum packet_kind parse_ip6(struct __sk_buff *skb, struct 
  */
 static __always_inline void parse(struct __sk_buff *skb, struct packet *pkt, const bool v6)
 {
-	pkt->sport = 0;
-	pkt->dport = 0;
-	pkt->tcp_flags = 0;
-	pkt->l4_bytes = 0;
-	pkt->fragment = 0;
+	/* All of it: clang 19 spills what an unreadable packet has left unset. */
+	__builtin_memset(pkt, 0, sizeof(*pkt));
 	pkt->kind = v6 ? parse_ip6(skb, pkt) : parse_ip4(skb, pkt);
+	if (pkt->kind == PACKET_FLOW)
+		pkt->kind = parse_l4(skb, pkt);
 }
 
 /*
@@ -204,8 +204,6 @@ static __always_inline void parse_first(struct __sk_buff *skb, struct packet *pk
 	__be16 offset;
 
 	*id = 0;
-	/* clang 19 spills what an unreadable packet has left unset. */
-	__builtin_memset(pkt, 0, sizeof(*pkt));
 	parse(skb, pkt, v6);
 	if (pkt->kind != PACKET_FRAGMENT)
 		return;
@@ -234,12 +232,12 @@ static __always_inline void parse_first(struct __sk_buff *skb, struct packet *pk
  */
 static __always_inline __u32 ip_bytes(struct __sk_buff *skb, const bool v6)
 {
-	__be16 claim = 0;
+	__be16 buffer;
+	const __be16 *claim = slice(skb, ETH_HLEN + (v6 ? 4 : 2), sizeof(buffer), &buffer);
 
-	bpf_skb_load_bytes(skb, ETH_HLEN + (v6 ? 4 : 2), &claim, sizeof(claim));
-	if (!claim)
+	if (!claim || !*claim)
 		return skb->len - ETH_HLEN;
-	return bpf_ntohs(claim) + (v6 ? IP6_BASE_BYTES : 0);
+	return bpf_ntohs(*claim) + (v6 ? IP6_BASE_BYTES : 0);
 }
 
 /*
@@ -251,16 +249,18 @@ static __always_inline bool lengths_fit(struct __sk_buff *skb, const struct pack
 					const bool v6)
 {
 	__u32 end = ETH_HLEN + ip_bytes(skb, v6);
-	__be16 claim;
+	const __be16 *claim;
+	__be16 buffer;
 
 	if (end > skb->len || pkt->l4_offset + pkt->l4_bytes > end)
 		return false;
 	if (pkt->protocol != IPPROTO_UDP || pkt->fragment)
 		return true;
-	if (bpf_skb_load_bytes(skb, pkt->l4_offset + 4, &claim, sizeof(claim)))
+	claim = slice(skb, pkt->l4_offset + 4, sizeof(buffer), &buffer);
+	if (!claim)
 		return false;
-	return !claim ||
-	       (bpf_ntohs(claim) >= UDP_BYTES && pkt->l4_offset + bpf_ntohs(claim) <= end);
+	return !*claim ||
+	       (bpf_ntohs(*claim) >= UDP_BYTES && pkt->l4_offset + bpf_ntohs(*claim) <= end);
 }
 
 #endif

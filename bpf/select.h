@@ -28,15 +28,6 @@
 /* Least-conn looks at every backend up to that many; of more, at two drawn by lot. */
 #define SCAN_SLOTS 64
 
-/* Who asks for a backend, as far as the choice depends on it. */
-struct asker {
-	struct affinity_key key; /* `service` is filled in here */
-	__u64 hash;		 /* for sh and maglev: hash.h */
-	__u32 skip;		 /* how many earlier choices would not do */
-	__u8 path;		 /* enum hook_path */
-	__u8 protocol;		 /* IPPROTO_TCP or IPPROTO_UDP */
-};
-
 /* Where in the ring to look. */
 struct search {
 	__u32 ring;
@@ -54,6 +45,16 @@ struct search {
 	__u8 sampled;	 /* two that were drawn by lot suffice */
 	__u8 weighted;	 /* loads are divided by weights */
 	__u8 overloaded; /* some were full */
+};
+
+/* Who asks for a backend, as far as the choice depends on it. */
+struct asker {
+	struct affinity_key key; /* `service` is filled in here */
+	__u64 hash;		 /* for sh and maglev: hash.h */
+	__u32 skip;		 /* how many earlier choices would not do */
+	__u8 path;		 /* enum hook_path */
+	__u8 protocol;		 /* IPPROTO_TCP or IPPROTO_UDP */
+	struct search search;	 /* filled in here; where stacks are short, this is not on one */
 };
 
 /*
@@ -172,6 +173,22 @@ __noinline __u32 search_ring(struct search *search)
 }
 
 /*
+ * first_choice() - the slot that the algorithm names, where nothing has to be compared.
+ *
+ * Returns the backend's id; 0: it will not do, or a search is needed.
+ */
+static __always_inline __u32 first_choice(const struct search *search)
+{
+	__u32 index = search->ring + search->slot;
+	__u32 *cell;
+
+	if (search->least || search->upper)
+		return 0;
+	cell = bpf_map_lookup_elem(&slots, &index);
+	return cell && backend_of(*cell, search->service) ? *cell : 0;
+}
+
+/*
  * pick_backend() - choose the backend of a new flow.
  * @svc:        service row
  * @service_id: its id
@@ -187,14 +204,14 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 						     const bool v6, struct asker *asker,
 						     __u32 *backend_id, struct backend **backend)
 {
-	struct search search = {
-		.ring = v6 ? svc->ring6 : svc->ring4,
-		.slots = v6 ? svc->slots6 : svc->slots4,
-	};
+	struct search *search = &asker->search;
 	struct cursor *cursor;
 	__u64 now = 0;
 
-	if (!search.slots)
+	__builtin_memset(search, 0, sizeof(*search));
+	search->ring = v6 ? svc->ring6 : svc->ring4;
+	search->slots = v6 ? svc->slots6 : svc->slots4;
+	if (!search->slots)
 		return DROP_NO_BACKEND;
 	cursor = bpf_map_lookup_elem(&cursors, &service_id);
 	if (!cursor)
@@ -209,10 +226,12 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 			return DROP_NONE;
 	}
 	plan_search(svc, service_id, asker,
-		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], &search);
-	*backend_id = search_ring(&search);
+		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], search);
+	*backend_id = first_choice(search);
 	if (!*backend_id)
-		return search.overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
+		*backend_id = search_ring(search);
+	if (!*backend_id)
+		return search->overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
 	*backend = backend_of(*backend_id, service_id);
 	if (!*backend)
 		return DROP_BAD_SLOT;

@@ -58,7 +58,9 @@ static __always_inline struct snat_flow *snat_find(const struct snat_key *key, b
 static __always_inline bool snat_of(const struct snat_flow *row, const struct packet *pkt,
 				    const bool v6)
 {
-	return flow_of(&row->flow, pkt, v6) && addr_equal(row->client, pkt->src.words, v6);
+	return row->flow.client_port == pkt->sport && row->flow.vip_port == pkt->dport &&
+	       addr_equal(row->vip, pkt->dst.words, v6) &&
+	       addr_equal(row->client, pkt->src.words, v6);
 }
 
 /* snat_alive() - the row's backend; NULL when it is gone. */
@@ -96,7 +98,7 @@ static __always_inline void snat_client_key(struct overflow_key *from, const str
 					    __u8 protocol)
 {
 	overflow_key_set(from, (const struct addr *)row->client, row->flow.client_port,
-			 row->flow.vip, row->flow.vip_port, protocol);
+			 (const struct addr *)row->vip, row->flow.vip_port, protocol);
 }
 
 static __always_inline bool snat_key_equal(const struct snat_key *a, const struct snat_key *b)
@@ -120,7 +122,7 @@ static __always_inline void snat_forget(const struct snat_key *key, const struct
 /*
  * snat_reply() - account for a backend's packet.
  *
- * Looks once a tick whether its client's packets still find the row.
+ * Looks once in a while whether its client's packets still find the row.
  */
 static __always_inline void snat_reply(const struct snat_key *key, struct snat_flow *row,
 				       const struct packet *pkt)
@@ -128,7 +130,7 @@ static __always_inline void snat_reply(const struct snat_key *key, struct snat_f
 	__u32 now = now_jiffies();
 	struct overflow_key from;
 
-	if (row->flow.last_seen != now) {
+	if (flow_is_behind(&row->flow, now)) {
 		snat_client_key(&from, row, key->protocol);
 		if (!bpf_map_lookup_elem(&snat_clients, &from) &&
 		    !bpf_map_update_elem(&snat_clients, &from, key, BPF_NOEXIST))

@@ -60,28 +60,34 @@ __u64 rows_deleted;
 __u64 connections_mended;
 __u64 endings_told;
 
-/* The client's side of a row's key, of either family. */
+/* What a row of either family is about: its client's side, and what that dialled. */
 struct side {
 	__be32 addr[4];
+	__be32 vip[4];
 	__u32 network;
 	__be16 port;
 	__u8 protocol;
 };
 
-static __always_inline void side_of_flow4_key(struct side *side, const struct flow4_key *key)
+static __always_inline void side_of_flow4(struct side *side, const struct flow4_key *key,
+					  const struct flow4 *row)
 {
-	side->addr[0] = 0;
-	side->addr[1] = 0;
-	side->addr[2] = bpf_htonl(0xffff);
-	side->addr[3] = key->client;
+	struct addr addr;
+
+	addr_set4(&addr, key->client);
+	addr_copy(side->addr, addr.words);
+	addr_set4(&addr, row->vip);
+	addr_copy(side->vip, addr.words);
 	side->network = key->network;
 	side->port = key->client_port;
 	side->protocol = key->protocol;
 }
 
-static __always_inline void side_of_flow6_key(struct side *side, const struct flow6_key *key)
+static __always_inline void side_of_flow6(struct side *side, const struct flow6_key *key,
+					  const struct flow6 *row)
 {
 	addr_copy(side->addr, key->client);
+	addr_copy(side->vip, row->vip);
 	side->network = key->network;
 	side->port = key->client_port;
 	side->protocol = key->protocol;
@@ -109,7 +115,7 @@ static __always_inline void tell(const struct flow *row, const struct side *side
 		return;
 	__builtin_memset(ending, 0, sizeof(*ending));
 	addr_copy(ending->client, side->addr);
-	addr_copy(ending->vip, row->vip);
+	addr_copy(ending->vip, side->vip);
 	if (backend)
 		addr_copy(ending->backend, backend->addr);
 	ending->network = side->network;
@@ -153,14 +159,14 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 	return true;
 }
 
-#define VISIT(table, key_type)                                                                     \
-	static long visit_##table(void *map, struct key_type *key, struct flow *row, __u32 *now)   \
+#define VISIT(table, type)                                                                         \
+	static long visit_##table(void *map, struct type##_key *key, struct type *row, __u32 *now) \
 	{                                                                                          \
 		struct side side;                                                                  \
                                                                                                    \
 		(void)map;                                                                         \
-		side_of_##key_type(&side, key);                                                    \
-		if (stays(row, &side, *now)) {                                                     \
+		side_of_##type(&side, key, row);                                                   \
+		if (stays(&row->flow, &side, *now)) {                                              \
 			rows_kept++;                                                               \
 		} else {                                                                           \
 			bpf_map_delete_elem(&table, key);                                          \
@@ -169,10 +175,10 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 		return 0;                                                                          \
 	}
 
-VISIT(flows4, flow4_key)
-VISIT(flows6, flow6_key)
-VISIT(embryonic4, flow4_key)
-VISIT(embryonic6, flow6_key)
+VISIT(flows4, flow4)
+VISIT(flows6, flow6)
+VISIT(embryonic4, flow4)
+VISIT(embryonic6, flow6)
 
 #define VISIT_SNAT(table)                                                                          \
 	static long visit_##table(void *map, struct snat_key *key, struct snat_flow *row,          \

@@ -60,34 +60,24 @@ __noinline int answer_request(struct __sk_buff *skb)
 
 /*
  * carry_known() - the fast path of a client's packet.
+ * @vacant:  whether there is no row under the packet's own key
  * @verdict: usable only when the result is true
  *
  * Returns false when the packet is for the slow path, or none of ours.
  */
 static __always_inline bool carry_known(struct __sk_buff *skb, const struct packet *pkt,
-					int *verdict, const bool v6)
+					bool *vacant, int *verdict, const bool v6)
 {
 	__u32 now = now_jiffies();
 	struct backend *backend;
 	union flow_key key;
 	struct flow *row;
 
-	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	row = flow_lookup(&key, v6);
-	if (!row || !flow_of(row, pkt, v6) || flow_reopened(row, pkt))
-		return false;
-	if (row->last_seen != now && flow_expired(row, pkt->protocol, now))
-		return false;
-	if (row->flags & FLOW_DIRECT) {
-		flow_touch(row, flow_flags_in(pkt), now);
-		*verdict = VERDICT_PASS;
-		return true;
-	}
-	backend = backend_alive(row->backend, row->service, row->incarnation);
-	if (!backend)
+	row = flow_known(pkt, &key, now, vacant, &backend, v6);
+	if (!row)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);
-	*verdict = carry_in(skb, pkt, row, backend, pkt->sport, v6);
+	*verdict = backend ? carry_in(skb, pkt, row, backend, pkt->sport, v6) : VERDICT_PASS;
 	return true;
 }
 
@@ -100,36 +90,69 @@ static __always_inline bool has_row(const struct packet *pkt, const bool v6)
 	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	if (embryonic_lookup(&key, v6))
 		return true;
+	if (!overflow_marked(pkt->sport))
+		return false;
 	overflow_key_of(&from, pkt);
 	return bpf_map_lookup_elem(&overflows, &from);
 }
 
-/* from_container_ip() - the verdict on a container's packet, or what decides it. */
+/*
+ * from_container_ip() - the verdict on a container's packet, or what decides it.
+ *
+ * Small enough to be part of the program: on some processors each return from a function
+ * costs as much as a lookup.
+ */
 static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v6)
 {
+	bool vacant = false;
 	struct packet pkt;
-	struct vip *vip;
 	int verdict;
 
 	parse(skb, &pkt, v6);
 	if (pkt.kind == PACKET_UNREADABLE)
 		return VERDICT_PASS;
-	if (pkt.kind == PACKET_FLOW && carry_known(skb, &pkt, &verdict, v6))
+	if (pkt.kind == PACKET_FLOW && carry_known(skb, &pkt, &vacant, &verdict, v6))
 		return verdict;
-	vip = vip_lookup(network_id, &pkt.dst, v6);
-	if (vip && pkt.kind == PACKET_FLOW) {
+	return admission_open(&pkt, vacant) ? VERDICT_UNKNOWN : VERDICT_DROP;
+}
+
+/* sort_out() - what becomes of a packet that the fast path did not take. */
+static __always_inline int sort_out(struct __sk_buff *skb, const bool v6)
+{
+	struct admission *adm = admission_of();
+	const struct packet *pkt;
+	struct vip *vip;
+
+	if (!adm)
+		return VERDICT_DROP;
+	pkt = &adm->pkt;
+	vip = vip_lookup(network_id, &pkt->dst, v6);
+	if (vip && pkt->kind == PACKET_FLOW) {
 		/* Where containers serve each other, most packets to a backend are replies. */
-		if (!(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) && !has_row(&pkt, v6))
+		if (!(vip->flags & VIP_BALANCED) && !starts_flow(pkt) && !has_row(pkt, v6))
 			return VERDICT_PASS;
+		adm->vip = *vip;
 		return VERDICT_ADMIT;
 	}
-	if (v6 && pkt.kind == PACKET_OTHER && is_solicitation(skb, &pkt))
+	if (v6 && pkt->kind == PACKET_OTHER && is_solicitation(skb, pkt))
 		return VERDICT_NEIGHBOUR;
 	if (!vip)
 		return VERDICT_PASS;
 	if (vip->flags & VIP_BALANCED)
-		return pkt.kind == PACKET_FRAGMENT ? VERDICT_FRAGMENT : VERDICT_ANSWER;
-	return is_icmp(&pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
+		return pkt->kind == PACKET_FRAGMENT ? VERDICT_FRAGMENT : VERDICT_ANSWER;
+	return is_icmp(pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
+}
+
+__noinline int sort_out4(struct __sk_buff *skb)
+{
+	/* Else clang, which sees that IPv4 makes no use of it, passes anything. */
+	asm volatile("" : : "r"(skb));
+	return sort_out(skb, false);
+}
+
+__noinline int sort_out6(struct __sk_buff *skb)
+{
+	return sort_out(skb, true);
 }
 
 __noinline int from_container4(struct __sk_buff *skb)
@@ -164,7 +187,7 @@ static __always_inline bool from_server(const struct flow *row, const struct pac
 	struct backend *backend;
 
 	if (row->flags & FLOW_DIRECT)
-		return row->vip_port == pkt->sport && addr_equal(row->vip, pkt->src.words, v6);
+		return row->vip_port == pkt->sport && flow_dialled(row, &pkt->src, v6);
 	backend = backend_alive(row->backend, row->service, row->incarnation);
 	return backend && row->backend_port == pkt->sport &&
 	       addr_equal(backend->addr, pkt->src.words, v6);
@@ -174,16 +197,19 @@ static __always_inline bool from_server(const struct flow *row, const struct pac
  * to_container_ip() - a packet for a container: if it is a backend's reply, make it come
  * from the VIP.
  *
+ * @whole: false to leave those of substitute ports, VERDICT_SUBSTITUTED, to a larger frame
+ *
  * A row that has been idle too long still serves a reply: its backend answers the
  * very flow that the row describes.
  */
-static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
+static __always_inline int to_container_ip(struct __sk_buff *skb, const bool whole, const bool v6)
 {
 	enum drop_reason reason;
 	struct backend *backend;
 	union flow_key key;
 	struct packet pkt;
 	struct flow *row;
+	struct addr buffer;
 	__u32 backend_id;
 	bool embryonic;
 	bool direct;
@@ -200,7 +226,7 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 	backend_id = row->backend;
 	direct = row->flags & FLOW_DIRECT;
 	if (direct) {
-		if (row->vip_port != pkt.sport || !addr_equal(row->vip, pkt.src.words, v6))
+		if (row->vip_port != pkt.sport || !flow_dialled(row, &pkt.src, v6))
 			return VERDICT_PASS;
 	} else {
 		backend = backend_alive(backend_id, row->service, row->incarnation);
@@ -208,10 +234,13 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 		    !addr_equal(backend->addr, pkt.src.words, v6))
 			return VERDICT_PASS;
 	}
+	if (row->client_port != pkt.dport) {
+		if (!whole)
+			return VERDICT_SUBSTITUTED;
+		flow_repair(&pkt, row, v6);
+	}
 	flow_touch(row, flow_flags_out(&pkt), now_jiffies());
-	if (row->client_port != pkt.dport)
-		flow_repair(&pkt, row);
-	reason = nat(skb, &pkt, SIDE_SOURCE, (const struct addr *)row->vip, row->vip_port,
+	reason = nat(skb, &pkt, SIDE_SOURCE, flow_vip(row, &buffer, v6), row->vip_port,
 		     row->client_port, v6);
 	if (reason != DROP_NONE)
 		return drop(reason);
@@ -223,6 +252,8 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool v6)
 /* decide() - let the slow path that a family's fast path named decide. */
 static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool v6)
 {
+	if (verdict == VERDICT_UNKNOWN)
+		verdict = v6 ? sort_out6(skb) : sort_out4(skb);
 	if (verdict == VERDICT_FRAGMENT)
 		verdict = v6 ? fragment_in6(skb) : fragment_in4(skb);
 	if (verdict == VERDICT_ADMIT)
@@ -249,9 +280,9 @@ static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool
  */
 static __always_inline int fragment_back(struct __sk_buff *skb, const bool v6)
 {
-	const struct addr *vip;
 	union flow_key key;
 	struct packet pkt;
+	struct addr buffer;
 	struct flow *row;
 	bool embryonic;
 	__be32 id;
@@ -265,17 +296,16 @@ static __always_inline int fragment_back(struct __sk_buff *skb, const bool v6)
 	row = flow_find(&key, &embryonic, v6);
 	if (!row || !from_server(row, &pkt, v6))
 		return VERDICT_PASS;
-	vip = (const struct addr *)row->vip;
 	if (!first) {
-		if (fragment_readdress(skb, &pkt, SIDE_SOURCE, vip, v6))
+		if (fragment_readdress(skb, &pkt, SIDE_SOURCE, flow_vip(row, &buffer, v6), v6))
 			return drop(DROP_REWRITE);
 	} else {
 		fragment_remember(&pkt, id);
 		flow_touch(row, flow_flags_out(&pkt), now_jiffies());
 		if (row->client_port != pkt.dport)
-			flow_repair(&pkt, row);
-		if (nat(skb, &pkt, SIDE_SOURCE, vip, row->vip_port, row->client_port, v6) !=
-		    DROP_NONE)
+			flow_repair(&pkt, row, v6);
+		if (nat(skb, &pkt, SIDE_SOURCE, flow_vip(row, &buffer, v6), row->vip_port,
+			row->client_port, v6) != DROP_NONE)
 			return drop(DROP_REWRITE);
 	}
 	if (!(row->flags & FLOW_DIRECT))
@@ -293,9 +323,21 @@ __noinline int fragment_back6(struct __sk_buff *skb)
 	return fragment_back(skb, true);
 }
 
+__noinline int translate_reply4(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, true, false);
+}
+
+__noinline int translate_reply6(struct __sk_buff *skb)
+{
+	return to_container_ip(skb, true, true);
+}
+
 /* decide_back() - the same for what goes to a container, or to a client outside. */
 static __always_inline int decide_back(struct __sk_buff *skb, int verdict, const bool v6)
 {
+	if (verdict == VERDICT_SUBSTITUTED)
+		return v6 ? translate_reply6(skb) : translate_reply4(skb);
 	if (verdict == VERDICT_ERROR)
 		return v6 ? error_to_client6(skb) : error_to_client4(skb);
 	if (verdict == VERDICT_FRAGMENT)
@@ -310,9 +352,9 @@ int from_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide(skb, from_container4(skb), false);
+		return decide(skb, from_container_ip(skb, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide(skb, from_container6(skb), true);
+		return decide(skb, from_container_ip(skb, true), true);
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return answer_request(skb);
 	return VERDICT_PASS;
@@ -325,20 +367,10 @@ int to_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide_back(skb, to_container_ip(skb, false), false);
+		return decide_back(skb, to_container_ip(skb, false, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide_back(skb, to_container_ip(skb, true), true);
+		return decide_back(skb, to_container_ip(skb, false, true), true);
 	return VERDICT_PASS;
-}
-
-__noinline int translate_reply4(struct __sk_buff *skb)
-{
-	return to_container_ip(skb, false);
-}
-
-__noinline int translate_reply6(struct __sk_buff *skb)
-{
-	return to_container_ip(skb, true);
 }
 
 /* answer_too_big() - the verdict on a packet that would not fit its tunnel. */
@@ -360,6 +392,8 @@ static __always_inline int decide_outside(struct __sk_buff *skb, const bool v6)
 
 	if (verdict == VERDICT_NEXT) {
 		verdict = v6 ? from_container6(skb) : from_container4(skb);
+		if (verdict == VERDICT_UNKNOWN)
+			verdict = v6 ? sort_out6(skb) : sort_out4(skb);
 		if (verdict == VERDICT_FRAGMENT)
 			verdict = v6 ? snat_follow6(skb) : snat_follow4(skb);
 		if (verdict == VERDICT_FRAGMENT)

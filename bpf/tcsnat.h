@@ -176,7 +176,7 @@ static __always_inline int snat_back(struct __sk_buff *skb, const bool v6)
 		snat_reply(&work->key, row, pkt);
 	if (pkt->fragment)
 		fragment_remember(pkt, id);
-	return snat_carry(skb, pkt, row->flow.backend, (const struct addr *)row->flow.vip,
+	return snat_carry(skb, pkt, row->flow.backend, (const struct addr *)row->vip,
 			  (const struct addr *)row->client, row->flow.vip_port,
 			  row->flow.client_port, DIR_OUT, v6);
 }
@@ -373,18 +373,20 @@ static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 		return VERDICT_DROP;
 	if (is_last_hop(skb, &adm->pkt, v6))
 		return forward_stack(skb);
-	via = via_of(adm->row.backend);
-	backend = backend_alive(adm->row.backend, adm->row.service, adm->row.incarnation);
+	via = via_of(adm->row.flow.backend);
+	backend = backend_alive(adm->row.flow.backend, adm->row.flow.service,
+				adm->row.flow.incarnation);
 	if (!via || !backend || !via->addr[3])
 		return drop(DROP_NO_ROUTE);
 	if (adm->place == PLACE_OURS)
 		delete_row(adm, v6);
 	work->pkt = adm->pkt;
 	work->from = adm->from;
-	work->row.flow = adm->row;
+	work->row.flow = adm->row.flow;
 	work->now = adm->now;
+	addr_copy(work->row.vip, adm->pkt.dst.words);
 	addr_copy(work->row.client, adm->pkt.src.words);
-	snat_key_set(&work->key, backend->addr, adm->row.backend_port, via->addr, 0,
+	snat_key_set(&work->key, backend->addr, adm->row.flow.backend_port, via->addr, 0,
 		     adm->pkt.protocol, v6);
 	reason = snat_allocate(work);
 	if (reason != DROP_NONE)
@@ -393,11 +395,11 @@ static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 		bpf_map_delete_elem(&embryonic_snats, &work->key);
 		return drop(DROP_FLOW_TABLE);
 	}
-	count_connection(adm->row.backend, packet_path);
-	count_active(adm->row.backend, true, PATH_TC);
+	count_connection(adm->row.flow.backend, packet_path);
+	count_active(adm->row.flow.backend, true, PATH_TC);
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);
-	return snat_carry_in(skb, work, adm->row.backend, v6);
+	return snat_carry_in(skb, work, adm->row.flow.backend, v6);
 }
 
 __noinline int snat_begin4(struct __sk_buff *skb)
@@ -458,13 +460,13 @@ static __always_inline int snat_error(struct __sk_buff *skb, int verdict, const 
 			     quote.of.sport, quote.of.protocol, v6);
 		row = snat_find(&work->key, &embryonic);
 		if (row && snat_alive(row)) {
-			end = (const struct addr *)row->flow.vip;
+			end = (const struct addr *)row->vip;
 			return snat_quoted(skb, pkt, &quote, end, (const struct addr *)row->client,
 					   row->flow.client_port, end, row->flow.vip_port, v6);
 		}
 	}
-	overflow_key_set(&work->from, &quote.of.dst, quote.of.dport, quote.of.src.words,
-			 quote.of.sport, quote.of.protocol);
+	overflow_key_set(&work->from, &quote.of.dst, quote.of.dport, &quote.of.src, quote.of.sport,
+			 quote.of.protocol);
 	to = bpf_map_lookup_elem(&snat_clients, &work->from);
 	if (!to)
 		return verdict;

@@ -48,15 +48,10 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 	struct backend *backend;
 	union flow_key key;
 	struct flow *row;
+	bool vacant;
 
-	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	row = flow_lookup(&key, v6);
-	if (!row || !flow_of(row, pkt, v6) || (row->flags & FLOW_DIRECT) || flow_reopened(row, pkt))
-		return false;
-	if (row->last_seen != now && flow_expired(row, pkt->protocol, now))
-		return false;
-	backend = backend_alive(row->backend, row->service, row->incarnation);
-	if (!backend)
+	row = flow_known(pkt, &key, now, &vacant, &backend, v6);
+	if (!row || !backend)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);
 	*verdict = carry(ctx, pkt, row, backend, v6);

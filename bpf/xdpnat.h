@@ -11,18 +11,14 @@
 #include "maps.h"
 #include "xdpparse.h"
 
-static __always_inline __u16 csum_adjust(__u16 check, __u64 change)
-{
-	return ~csum_fold16((__u64)(__u16)~check + change);
-}
-
 /* xdp_nat_l4() - the ports. @change: in the sum of the addresses */
-static __always_inline void xdp_nat_l4(__be16 *l4, const struct packet *pkt, __u64 change,
+static __always_inline void xdp_nat_l4(__be16 *l4, const struct packet *pkt, __u32 change,
 				       __be16 sport, __be16 dport)
 {
 	__u16 *check;
 
-	change += (__u16)~pkt->sport + (__u32)sport + (__u16)~pkt->dport + dport;
+	change = csum_fold32((__u64)change + (__u16)~pkt->sport + sport + (__u16)~pkt->dport +
+			     dport);
 	l4[0] = sport;
 	l4[1] = dport;
 	if (pkt->protocol == IPPROTO_TCP) {
@@ -48,7 +44,7 @@ static __always_inline enum drop_reason xdp_nat(struct xdp_md *ctx, const struct
 						const struct addr *to, __be16 sport, __be16 dport,
 						const bool v6)
 {
-	__u64 change = csum_addr_change(&pkt->dst, to, v6);
+	__u32 change = csum_addr_change(&pkt->dst, to, v6);
 	void *ip = (void *)(long)ctx->data + ETH_HLEN;
 	__be16 *l4 = xdp_l4(ctx, pkt->protocol, v6);
 
@@ -73,8 +69,8 @@ static __always_inline enum drop_reason xdp_nat_both(struct xdp_md *ctx, const s
 						     const struct addr *from, const struct addr *to,
 						     __be16 sport, __be16 dport, const bool v6)
 {
-	__u64 change =
-		(__u64)csum_addr_change(&pkt->src, from, v6) + csum_addr_change(&pkt->dst, to, v6);
+	__u32 change = csum_fold32((__u64)csum_addr_change(&pkt->src, from, v6) +
+				   csum_addr_change(&pkt->dst, to, v6));
 	void *ip = (void *)(long)ctx->data + ETH_HLEN;
 	__be16 *l4 = xdp_l4(ctx, pkt->protocol, v6);
 

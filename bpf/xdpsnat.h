@@ -53,7 +53,7 @@ static __always_inline bool snat_wire_back(struct xdp_md *ctx, const struct pack
 	if (!row || !snat_alive(row))
 		return false;
 	snat_reply(&key, row, pkt);
-	*verdict = snat_send(ctx, pkt, row->flow.backend, (const struct addr *)row->flow.vip,
+	*verdict = snat_send(ctx, pkt, row->flow.backend, (const struct addr *)row->vip,
 			     (const struct addr *)row->client, row->flow.vip_port,
 			     row->flow.client_port, DIR_OUT, v6);
 	return true;
@@ -77,7 +77,7 @@ static __always_inline bool snat_wire_in(struct xdp_md *ctx, const struct packet
 	row = bpf_map_lookup_elem(&snats, &key);
 	if (!row || !snat_of(row, pkt, v6) || flow_reopened(&row->flow, pkt))
 		return false;
-	if (row->flow.last_seen != now && flow_expired(&row->flow, pkt->protocol, now))
+	if (flow_is_behind(&row->flow, now) && flow_expired(&row->flow, pkt->protocol, now))
 		return false;
 	if (!snat_alive(row))
 		return false;

@@ -164,7 +164,7 @@ for (const { name, client, one, two, backend } of FAMILIES) {
       dp.addService({ vips: [two], ports: ['53/udp'], backends: [backend] })
       const of = { src: client, sport: PORT, dst: one, dport: 53 }
       dp.fromContainer(udp(of))
-      const row = dp.flow(client, PORT, 'udp')
+      const row = dp.flowRow(client, PORT, 'udp')
       if (!row) throw new Error('there is no flow')
       const rows = Array.from(
         { length: 65536 - 1024 },

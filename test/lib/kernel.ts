@@ -87,8 +87,7 @@ export interface Traffic {
   readonly connections: number
 }
 
-export interface FlowRow {
-  readonly vip: Value[]
+export interface Flow {
   readonly vip_port: number
   readonly client_port: number
   readonly backend_port: number
@@ -97,6 +96,12 @@ export interface FlowRow {
   readonly backend: number
   readonly incarnation: number
   readonly last_seen: number
+}
+
+export interface FlowRow {
+  readonly flow: Flow
+  /** IPv4: one word. */
+  readonly vip: Value
 }
 
 /** What is loaded for the outside, network 0, alone. */
@@ -396,7 +401,11 @@ export class Datapath {
   }
 
   /** From whichever table it is in. */
-  flow(client: string, port: number, protocol: ProtocolName): FlowRow | undefined {
+  flow(client: string, port: number, protocol: ProtocolName): Flow | undefined {
+    return this.flowRow(client, port, protocol)?.flow
+  }
+
+  flowRow(client: string, port: number, protocol: ProtocolName): FlowRow | undefined {
     const key = this.flowKey(client, port, protocol)
     return this.#tableOf(client, key).get(key)
   }
@@ -424,13 +433,12 @@ export class Datapath {
 
   /** Makes a flow look as if its last packet had come that much earlier. */
   age(client: string, port: number, protocol: ProtocolName, jiffies: number): void {
-    const row = this.flow(client, port, protocol)
-    if (!row) throw new Error('there is no such flow')
     const key = this.flowKey(client, port, protocol)
-    this.#tableOf(client, key).set(key, {
-      ...row,
-      last_seen: (row.last_seen - jiffies) >>> 0,
-    })
+    const table = this.#tableOf(client, key)
+    const row = table.get(key)
+    if (!row) throw new Error('there is no such flow')
+    const last_seen = (row.flow.last_seen - jiffies) >>> 0
+    table.set(key, { ...row, flow: { ...row.flow, last_seen } })
   }
 }
 

@@ -73,16 +73,13 @@ kernelTest(
       await bench.close()
     }
     const first = await Bench.open(pinPath, { limits: { services: 10 } })
-    const flow = {
-      vip: [1, 2, 3, 4],
-      vip_port: 80,
-      client_port: 4000,
-      backend: 7,
-    }
+    const flow = { vip: 1, flow: { vip_port: 80, client_port: 4000, backend: 7 } }
     const key = { network: 1, client: 1, client_port: 4000, protocol: 6 }
     const flows = (bench: Bench) => bench.maps.get('flows4')
-    const zero = flows(first).valueCodec.decode(new Uint8Array(flows(first).valueSize)) as object
-    flows(first).set(key, { ...zero, ...flow })
+    const zero = flows(first).valueCodec.decode(new Uint8Array(flows(first).valueSize)) as {
+      flow: object
+    }
+    flows(first).set(key, { ...flow, flow: { ...zero.flow, ...flow.flow } })
     await put(first)
 
     const second = await Bench.open(pinPath, { limits: { services: 20, flows: 4096 } })
