@@ -28,13 +28,14 @@ struct admission {
 	struct overflow_key from; /* where a substitute port is looked up */
 	struct vip vip;
 	struct asker asker;
+	struct search search;
 	struct flow6 row; /* the one to be stored; of IPv4 it has the first word of the VIP */
 	__u32 now;
 	__u32 place;	 /* enum place_state */
 	__u32 reselects; /* the flow was live and lost its backend */
 	__u32 stateless; /* the packet's hash leads it, if a row there is to be none */
 	bool embryonic;	 /* the table that the row is in, or is to be in */
-	bool vacant;	 /* there is no row under the packet's own key in the flow table */
+	bool vacant;	 /* there is no row under the packet's own key */
 };
 
 /* Not on the stack: 512 bytes have to do for a whole chain of calls. */
@@ -58,7 +59,7 @@ static __always_inline struct admission *admission_of(void)
 
 /*
  * admission_open() - leave to later steps what is known of the packet.
- * @vacant: there is no row under its own key in the flow table
+ * @vacant: there is no row under its own key
  *
  * Before admit() the caller sets `vip`, the row of the destination.
  */
@@ -257,7 +258,7 @@ static __always_inline enum drop_reason plan_flow(struct __sk_buff *skb, struct 
 	else if (svc->algorithm == ALGORITHM_MAGLEV)
 		asker->hash = hash_flow(pkt->src.words, pkt->sport, pkt->dst.words, pkt->dport,
 					pkt->protocol);
-	reason = pick_backend(svc, service_id, v6, asker, &row->backend, backend);
+	reason = pick_backend(svc, service_id, v6, asker, &adm->search, &row->backend, backend);
 	if (reason != DROP_NONE)
 		return reason;
 	adm->stateless = adm->stateless && as_dialled(row->backend);
@@ -424,9 +425,8 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	adm->reselects = 0;
 	flow_key_set(&adm->key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	overflow_key_of(&adm->from, pkt);
-	row = adm->vacant ? NULL : flow_lookup(&adm->key, v6);
-	/* What begins a connection is of no row that its other packets move just now. */
-	row = flow_find_beyond(&adm->key, row, !starts_tcp(pkt), &adm->embryonic, v6);
+	adm->embryonic = true;
+	row = adm->vacant ? NULL : flow_find(&adm->key, &adm->embryonic, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;

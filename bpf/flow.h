@@ -31,21 +31,27 @@ union flow_key {
 	struct flow6_key v6;
 };
 
+/*
+ * flow_key_set() - all of it.
+ *
+ * Port, protocol and padding in one store: the kernel hashes words, and a load of what
+ * several stores have written waits until they are through.
+ */
 static __always_inline void flow_key_set(union flow_key *key, const struct addr *client,
 					 __be16 client_port, __u8 protocol, const bool v6)
 {
+	__be32 tail = bpf_htonl((__u32)bpf_ntohs(client_port) << 16 | (__u32)protocol << 8);
+
 	if (v6) {
 		key->v6.network = network_id;
 		addr_copy(key->v6.client, client->words);
-		key->v6.client_port = client_port;
-		key->v6.protocol = protocol;
-		key->v6.pad = 0;
+		__builtin_memcpy((void *)key + __builtin_offsetof(struct flow6_key, client_port),
+				 &tail, sizeof(tail));
 	} else {
 		key->v4.network = network_id;
 		key->v4.client = client->words[3];
-		key->v4.client_port = client_port;
-		key->v4.protocol = protocol;
-		key->v4.pad = 0;
+		__builtin_memcpy((void *)key + __builtin_offsetof(struct flow4_key, client_port),
+				 &tail, sizeof(tail));
 	}
 }
 
@@ -104,22 +110,21 @@ static __always_inline void flow_delete(const union flow_key *key, const bool v6
 }
 
 /*
- * flow_find_beyond() - the row of a key that was looked for in the flow table already.
- * @row:       what was found there, or NULL
- * @moves:     it may be on its way from the embryonic table meanwhile
- * @embryonic: in which it is; if there is none, where one begins
+ * flow_find() - the row of a key in either table.
+ * @embryonic: in which; if there is none, where one begins
  *
  * Promotion stores before it deletes. A row that it moved between the first two lookups
  * is found by the third.
  */
-static __always_inline struct flow *flow_find_beyond(const union flow_key *key, struct flow *row,
-						     bool moves, bool *embryonic, const bool v6)
+static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
+					      const bool v6)
 {
+	struct flow *row = flow_lookup(key, v6);
 	bool begins = !row;
 
 	if (!row)
 		row = embryonic_lookup(key, v6);
-	if (!row && moves) {
+	if (!row) {
 		row = flow_lookup(key, v6);
 		begins = !row;
 	}
@@ -127,11 +132,15 @@ static __always_inline struct flow *flow_find_beyond(const union flow_key *key, 
 	return row;
 }
 
-/* flow_find() - the row of a key in either table. */
-static __always_inline struct flow *flow_find(const union flow_key *key, bool *embryonic,
-					      const bool v6)
+/*
+ * flow_absent() - is there no row of a key in either table?
+ *
+ * In this order none is missed while it moves. Both lookups miss the processor's caches as a
+ * rule, and being neighbours they wait for memory together.
+ */
+static __always_inline bool flow_absent(const union flow_key *key, const bool v6)
 {
-	return flow_find_beyond(key, flow_lookup(key, v6), true, embryonic, v6);
+	return !embryonic_lookup(key, v6) && !flow_lookup(key, v6);
 }
 
 /*
@@ -264,22 +273,22 @@ static __always_inline bool flow_reopened(const struct flow *row, const struct p
 /*
  * flow_known() - the fast path's look at a client's packet: what both hooks do first.
  * @key:     of any content; the packet's own afterwards
- * @vacant:  whether there is no row at all
  * @backend: NULL with FLOW_DIRECT; usable only when a row is returned
  *
- * Returns the row of a live flow that a translation suffices for, or NULL.
+ * Returns the row of a live flow that a translation suffices for, or NULL. What begins a
+ * connection is not looked for: it has no row, or one that needs more.
  */
 static __always_inline struct flow *flow_known(const struct packet *pkt, union flow_key *key,
-					       __u32 now, bool *vacant, struct backend **backend,
-					       const bool v6)
+					       __u32 now, struct backend **backend, const bool v6)
 {
 	struct flow *row;
 
 	flow_key_set(key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	row = flow_lookup(key, v6);
-	*vacant = !row;
 	*backend = NULL;
-	if (!row || !flow_of(row, pkt, v6) || flow_reopened(row, pkt))
+	if (starts_tcp(pkt))
+		return NULL;
+	row = flow_lookup(key, v6);
+	if (!row || !flow_of(row, pkt, v6))
 		return NULL;
 	if (flow_is_behind(row, now) && flow_expired(row, pkt->protocol, now))
 		return NULL;

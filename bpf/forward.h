@@ -33,7 +33,7 @@
 #define VERDICT_SNAT 0x108	  /* snat_begin() does: the flow is begun for both ends */
 #define VERDICT_TOO_BIG 0x109	  /* answer_too_big() does; the MTU is in chosen_get() */
 #define VERDICT_NEXT 0x10a	  /* whoever is asked next */
-#define VERDICT_UNKNOWN 0x10b	  /* sort_out() does: the fast path knows nothing of it */
+#define VERDICT_UNKNOWN 0x10b	  /* sort_out() does: it is of no TCP or UDP flow, or not whole */
 #define VERDICT_SUBSTITUTED 0x10c /* translate_reply() does: a reply to a substitute port */
 #define VERDICT_REFUSE 0x200	  /* and a reason: refuse() for that */
 

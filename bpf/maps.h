@@ -486,7 +486,7 @@ struct udp_from {
 #define MAX_SLOTS 1048576 /* a Maglev table has 65,537, and two while it changes */
 #define MAX_SOURCES 65536
 #define MAX_FLOWS 262144
-#define MAX_EMBRYONIC 65536
+#define MAX_EMBRYONIC 65537 /* one beyond a power of two: twice the buckets */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -54,7 +54,6 @@ struct asker {
 	__u32 skip;		 /* how many earlier choices would not do */
 	__u8 path;		 /* enum hook_path */
 	__u8 protocol;		 /* IPPROTO_TCP or IPPROTO_UDP */
-	struct search search;	 /* filled in here; where stacks are short, this is not on one */
 };
 
 /*
@@ -154,25 +153,6 @@ static long look_at(__u32 turn, struct search **held)
 }
 
 /*
- * search_ring() - find the backend.
- *
- * A global function: verified once, and knowing nothing of what is in @search, so that
- * its turns look alike to the verifier.
- *
- * Returns the backend's id; 0: none will do, and @search tells why.
- */
-__noinline __u32 search_ring(struct search *search)
-{
-	if (!search)
-		return 0;
-	/* The context has to be on the stack. */
-	bpf_loop(search->tries, look_at, &search, 0);
-	if (search->best)
-		fill_up(search->upper, search->best, search->best_active);
-	return search->best;
-}
-
-/*
  * first_choice() - the slot that the algorithm names, where nothing has to be compared.
  *
  * Returns the backend's id; 0: it will not do, or a search is needed.
@@ -189,11 +169,36 @@ static __always_inline __u32 first_choice(const struct search *search)
 }
 
 /*
+ * search_ring() - find the backend.
+ *
+ * A global function: verified once, and knowing nothing of what is in @search, so that
+ * its turns look alike to the verifier.
+ *
+ * Returns the backend's id; 0: none will do, and @search tells why.
+ */
+__noinline __u32 search_ring(struct search *search)
+{
+	__u32 id;
+
+	if (!search)
+		return 0;
+	id = first_choice(search);
+	if (id)
+		return id;
+	/* The context has to be on the stack. */
+	bpf_loop(search->tries, look_at, &search, 0);
+	if (search->best)
+		fill_up(search->upper, search->best, search->best_active);
+	return search->best;
+}
+
+/*
  * pick_backend() - choose the backend of a new flow.
  * @svc:        service row
  * @service_id: its id
  * @v6:         which of its rings
  * @asker:      who asks; its key is masked if the service has affinity
+ * @search:     of any content; used
  * @backend_id: usable only when the result is DROP_NONE
  * @backend:    its row, a map value; usable only when the result is DROP_NONE
  *
@@ -202,9 +207,9 @@ static __always_inline __u32 first_choice(const struct search *search)
  */
 static __always_inline enum drop_reason pick_backend(const struct service *svc, __u32 service_id,
 						     const bool v6, struct asker *asker,
-						     __u32 *backend_id, struct backend **backend)
+						     struct search *search, __u32 *backend_id,
+						     struct backend **backend)
 {
-	struct search *search = &asker->search;
 	struct cursor *cursor;
 	__u64 now = 0;
 
@@ -227,9 +232,7 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 	}
 	plan_search(svc, service_id, asker,
 		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], search);
-	*backend_id = first_choice(search);
-	if (!*backend_id)
-		*backend_id = search_ring(search);
+	*backend_id = search_ring(search);
 	if (!*backend_id)
 		return search->overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
 	*backend = backend_of(*backend_id, service_id);

@@ -149,6 +149,7 @@ static __always_inline enum drop_reason choose(const struct caller *caller,
 					       struct backend **backend)
 {
 	const bool v6 = !is_mapped(to->addr);
+	struct search search;
 	struct asker asker = {
 		.key.kind = v6 ? CLIENT_NETNS6 : CLIENT_NETNS4,
 		.key.client = {0, 0, bpf_htonl(caller->netns >> 32), bpf_htonl(caller->netns)},
@@ -168,7 +169,7 @@ static __always_inline enum drop_reason choose(const struct caller *caller,
 	else if (service->algorithm == ALGORITHM_MAGLEV)
 		asker.hash = hash_words(hash_addr(HASH_START, asker.key.client),
 					caller->socket >> 32, caller->socket);
-	return pick_backend(service, service_id, v6, &asker, backend_id, backend);
+	return pick_backend(service, service_id, v6, &asker, &search, backend_id, backend);
 }
 
 #endif

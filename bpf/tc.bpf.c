@@ -60,40 +60,24 @@ __noinline int answer_request(struct __sk_buff *skb)
 
 /*
  * carry_known() - the fast path of a client's packet.
- * @vacant:  whether there is no row under the packet's own key
+ * @key:     of any content; the packet's own afterwards
  * @verdict: usable only when the result is true
  *
  * Returns false when the packet is for the slow path, or none of ours.
  */
 static __always_inline bool carry_known(struct __sk_buff *skb, const struct packet *pkt,
-					bool *vacant, int *verdict, const bool v6)
+					union flow_key *key, int *verdict, const bool v6)
 {
 	__u32 now = now_jiffies();
 	struct backend *backend;
-	union flow_key key;
 	struct flow *row;
 
-	row = flow_known(pkt, &key, now, vacant, &backend, v6);
+	row = flow_known(pkt, key, now, &backend, v6);
 	if (!row)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);
 	*verdict = backend ? carry_in(skb, pkt, row, backend, pkt->sport, v6) : VERDICT_PASS;
 	return true;
-}
-
-/* has_row() - does a row await this packet that the fast path does not look for? */
-static __always_inline bool has_row(const struct packet *pkt, const bool v6)
-{
-	struct overflow_key from;
-	union flow_key key;
-
-	flow_key_set(&key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	if (embryonic_lookup(&key, v6))
-		return true;
-	if (!overflow_marked(pkt->sport))
-		return false;
-	overflow_key_of(&from, pkt);
-	return bpf_map_lookup_elem(&overflows, &from);
 }
 
 /*
@@ -104,19 +88,36 @@ static __always_inline bool has_row(const struct packet *pkt, const bool v6)
  */
 static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v6)
 {
-	bool vacant = false;
+	struct admission *adm;
+	union flow_key key;
 	struct packet pkt;
+	struct vip *vip;
 	int verdict;
+	bool vacant;
 
 	parse(skb, &pkt, v6);
 	if (pkt.kind == PACKET_UNREADABLE)
 		return VERDICT_PASS;
-	if (pkt.kind == PACKET_FLOW && carry_known(skb, &pkt, &vacant, &verdict, v6))
+	if (pkt.kind != PACKET_FLOW)
+		return admission_open(&pkt, false) ? VERDICT_UNKNOWN : VERDICT_DROP;
+	if (carry_known(skb, &pkt, &key, &verdict, v6))
 		return verdict;
-	return admission_open(&pkt, vacant) ? VERDICT_UNKNOWN : VERDICT_DROP;
+	vip = vip_lookup(network_id, &pkt.dst, v6);
+	if (!vip)
+		return VERDICT_PASS;
+	vacant = flow_absent(&key, v6);
+	adm = admission_open(&pkt, vacant);
+	if (!adm)
+		return VERDICT_DROP;
+	/* Where containers serve each other, most packets to a backend are replies. */
+	if (vacant && !(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) &&
+	    !overflow_marked(pkt.sport))
+		return VERDICT_PASS;
+	adm->vip = *vip;
+	return VERDICT_ADMIT;
 }
 
-/* sort_out() - what becomes of a packet that the fast path did not take. */
+/* sort_out() - what becomes of a packet that is neither TCP nor UDP, or not whole. */
 static __always_inline int sort_out(struct __sk_buff *skb, const bool v6)
 {
 	struct admission *adm = admission_of();
@@ -127,13 +128,6 @@ static __always_inline int sort_out(struct __sk_buff *skb, const bool v6)
 		return VERDICT_DROP;
 	pkt = &adm->pkt;
 	vip = vip_lookup(network_id, &pkt->dst, v6);
-	if (vip && pkt->kind == PACKET_FLOW) {
-		/* Where containers serve each other, most packets to a backend are replies. */
-		if (!(vip->flags & VIP_BALANCED) && !starts_flow(pkt) && !has_row(pkt, v6))
-			return VERDICT_PASS;
-		adm->vip = *vip;
-		return VERDICT_ADMIT;
-	}
 	if (v6 && pkt->kind == PACKET_OTHER && is_solicitation(skb, pkt))
 		return VERDICT_NEIGHBOUR;
 	if (!vip)

@@ -28,7 +28,8 @@ static __always_inline int carry(struct xdp_md *ctx, const struct packet *pkt,
 	enum drop_reason reason;
 
 	if (via && via->kind != VIA_SNAT)
-		return send_beyond(ctx, pkt, row, backend, via, v6);
+		return v6 ? send_beyond6(ctx, backend_id, row->backend_port)
+			  : send_beyond4(ctx, backend_id, row->backend_port);
 	reason = xdp_nat(ctx, pkt, (const struct addr *)backend->addr, pkt->sport,
 			 row->backend_port, v6);
 	if (reason != DROP_NONE)
@@ -48,9 +49,8 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 	struct backend *backend;
 	union flow_key key;
 	struct flow *row;
-	bool vacant;
 
-	row = flow_known(pkt, &key, now, &vacant, &backend, v6);
+	row = flow_known(pkt, &key, now, &backend, v6);
 	if (!row || !backend)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);
@@ -60,7 +60,7 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 
 static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 {
-	struct packet pkt;
+	struct packet pkt = {}; /* clang 19 spills what an unreadable packet has left unset */
 	struct vip *vip;
 	int verdict;
 
@@ -79,16 +79,6 @@ static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 	return vip ? note(ctx, EDGE_DECIDE) : XDP_PASS;
 }
 
-__noinline int edge_ip4(struct xdp_md *ctx)
-{
-	return edge_ip(ctx, false);
-}
-
-__noinline int edge_ip6(struct xdp_md *ctx)
-{
-	return edge_ip(ctx, true);
-}
-
 /* from_wire() - what the NIC received. A frame with a VLAN tag is none of ours. */
 SEC("xdp")
 int from_wire(struct xdp_md *ctx)
@@ -99,11 +89,11 @@ int from_wire(struct xdp_md *ctx)
 	if ((const void *)(eth + 1) > (const void *)(long)ctx->data_end)
 		return XDP_PASS;
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		verdict = edge_ip4(ctx);
+		verdict = edge_ip(ctx, false);
 		return verdict < WIRE_SNAT ? verdict : snat_wire4(ctx, verdict);
 	}
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		verdict = edge_ip6(ctx);
+		verdict = edge_ip(ctx, true);
 		return verdict < WIRE_SNAT ? verdict : snat_wire6(ctx, verdict);
 	}
 	return XDP_PASS;

@@ -11,27 +11,41 @@
 #include "maps.h"
 #include "xdpparse.h"
 
-/* xdp_nat_l4() - the ports. @change: in the sum of the addresses */
-static __always_inline void xdp_nat_l4(__be16 *l4, const struct packet *pkt, __u32 change,
-				       __be16 sport, __be16 dport)
+/*
+ * xdp_nat_l4() - the ports.
+ * @l4:     of xdp_l4()
+ * @change: in the sum of the addresses
+ *
+ * Returns DROP_NONE or DROP_REWRITE.
+ */
+static __always_inline enum drop_reason xdp_nat_l4(struct xdp_md *ctx, __be16 *l4,
+						   const struct packet *pkt, __u32 change,
+						   __be16 sport, __be16 dport)
 {
+	void *end = (void *)(long)ctx->data_end;
 	__u16 *check;
 
+	/* Unknown to clang, which would leave out a check that the verifier of 6.1 wants: a
+	 * protocol that was on the stack meanwhile may be another one to it. */
+	asm volatile("" : "+r"(end));
 	change = csum_fold32((__u64)change + (__u16)~pkt->sport + sport + (__u16)~pkt->dport +
 			     dport);
 	l4[0] = sport;
 	l4[1] = dport;
 	if (pkt->protocol == IPPROTO_TCP) {
 		check = (void *)l4 + TCP_CHECK_OFFSET;
+		if ((void *)(check + 1) > end)
+			return DROP_REWRITE;
 		*check = csum_adjust(*check, change);
-		return;
+		return DROP_NONE;
 	}
 	check = (void *)l4 + UDP_CHECK_OFFSET;
 	if (!*check)
-		return;
+		return DROP_NONE;
 	*check = csum_adjust(*check, change);
 	if (!*check)
 		*check = 0xffff;
+	return DROP_NONE;
 }
 
 /*
@@ -56,8 +70,7 @@ static __always_inline enum drop_reason xdp_nat(struct xdp_md *ctx, const struct
 		((struct iphdr *)ip)->daddr = to->words[3];
 		((struct iphdr *)ip)->check = csum_adjust(((struct iphdr *)ip)->check, change);
 	}
-	xdp_nat_l4(l4, pkt, change, sport, dport);
-	return DROP_NONE;
+	return xdp_nat_l4(ctx, l4, pkt, change, sport, dport);
 }
 
 /*
@@ -84,8 +97,7 @@ static __always_inline enum drop_reason xdp_nat_both(struct xdp_md *ctx, const s
 		((struct iphdr *)ip)->daddr = to->words[3];
 		((struct iphdr *)ip)->check = csum_adjust(((struct iphdr *)ip)->check, change);
 	}
-	xdp_nat_l4(l4, pkt, change, sport, dport);
-	return DROP_NONE;
+	return xdp_nat_l4(ctx, l4, pkt, change, sport, dport);
 }
 
 #endif

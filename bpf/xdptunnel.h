@@ -91,23 +91,30 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct bpf_fib_loo
 
 /*
  * send_beyond() - the verdict on a packet of a known flow to a backend beyond this node.
+ * @port: of the backend
  *
  * Where the neighbour is known and on the same wire, it is done here. Else tc resolves
  * it: a tunnelled packet needs no more than routing; one that stays as it was dialled is
  * decided upon there, from the same flow.
  */
-static __always_inline int send_beyond(struct xdp_md *ctx, const struct packet *pkt,
-				       const struct flow *row, const struct backend *backend,
-				       const struct via *via, const bool v6)
+static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __be16 port,
+				       const bool v6)
 {
+	struct backend *backend = bpf_map_lookup_elem(&backends, &backend_id);
+	struct via *via = via_of(backend_id);
 	__u32 bytes = xdp_bytes(ctx);
-	const struct addr *to = (const void *)via->addr;
-	__u32 overhead = via_overhead(via, v6);
 	struct bpf_fib_lookup fib = {};
-	__u32 backend_id = row->backend;
+	struct packet pkt = {};
+	const struct addr *to;
+	__u32 overhead;
 	struct addr own;
 	long result;
 
+	xdp_parse(ctx, &pkt, v6);
+	if (!via || !backend || pkt.kind != PACKET_FLOW)
+		return note(ctx, EDGE_DECIDE);
+	to = (const void *)via->addr;
+	overhead = via_overhead(via, v6);
 	if (!own_address(&own, v6))
 		return xdp_drop(DROP_NO_ROUTE);
 	if (via->kind == VIA_DSR_MAC)
@@ -127,13 +134,23 @@ static __always_inline int send_beyond(struct xdp_md *ctx, const struct packet *
 		count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
 		return transmit(ctx, &fib);
 	}
-	if (via->kind == VIA_ENTRY && xdp_nat(ctx, pkt, (const struct addr *)backend->addr,
-					      pkt->sport, row->backend_port, v6) != DROP_NONE)
+	if (via->kind == VIA_ENTRY && xdp_nat(ctx, &pkt, (const struct addr *)backend->addr,
+					      pkt.sport, port, v6) != DROP_NONE)
 		return xdp_drop(DROP_REWRITE);
 	if (xdp_encapsulate(ctx, &own, to, bytes, v6))
 		return xdp_drop(DROP_REWRITE);
 	count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
 	return result == BPF_FIB_LKUP_RET_SUCCESS ? transmit(ctx, &fib) : note(ctx, EDGE_ROUTE);
+}
+
+__noinline int send_beyond4(struct xdp_md *ctx, __u32 backend_id, __u32 port)
+{
+	return send_beyond(ctx, backend_id, port, false);
+}
+
+__noinline int send_beyond6(struct xdp_md *ctx, __u32 backend_id, __u32 port)
+{
+	return send_beyond(ctx, backend_id, port, true);
 }
 
 /* is_tunnel() - a packet to this node itself, with another of the same family in it. */

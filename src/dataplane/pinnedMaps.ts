@@ -289,9 +289,13 @@ function isShared(name: string): boolean {
   return !name.includes('.')
 }
 
-/** Room for a SYN flood's share of a second beside those that are in earnest. */
+/**
+ * Room for a SYN flood's share of a second beside those that are in earnest. A table has the next
+ * power of two as its number of buckets: one row beyond such a number halves what every new flow
+ * walks.
+ */
 function embryonicRows({ flows }: Limits): number {
-  return Math.max(1024, Math.ceil(flows / 4))
+  return Math.max(1024, Math.ceil(flows / 4)) + 1
 }
 
 /** Arrays are indexed by ids, which begin at 1. */
