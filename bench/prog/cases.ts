@@ -1,5 +1,6 @@
 /** What is measured, and beside what. */
 import type { Program } from 'libbpf-ts'
+import { ifindexOf } from '../../test/lib/edgeWire.js'
 import type { Datapath } from '../../test/lib/kernel.js'
 import {
   arpRequest,
@@ -12,17 +13,17 @@ import {
   HOSTS,
   type ProtocolName,
   toClient,
+  VIP_PORT,
 } from './frames.js'
 import { Reference } from './reference.js'
-import { csumIpv6Flag, FLOW_ROWS, openScene } from './scene.js'
+import { csumIpv6Flag, EdgeScene, FLOW_ROWS, openScene } from './scene.js'
 import { type Hook, Timed } from './timed.js'
 
 export const FLOWS = { hot: 1, warm: 16_384, cold: 65_536 } as const
 export const SERVICES = [1, 10_000] as const
 
-/** 'reference': the least DNAT itself, with one flow; 'information': no aim. */
-export type Kind =
-  'established' | 'new' | 'pass' | 'refusal' | 'answer' | 'reference' | 'information'
+/** 'reference': the least DNAT itself, with one flow. */
+export type Kind = 'established' | 'new' | 'pass' | 'refusal' | 'answer' | 'reference'
 
 export interface Case {
   readonly name: string
@@ -46,21 +47,30 @@ const HANDSHAKES = 256
 const SLOW_REPEAT = 4_000
 const TC_PASS = -1
 const TC_REDIRECT = 7
+const XDP_PASS = 2
 const XDP_TX = 3
+/** Of the namespace that the bench runs in. */
+export const NIC = 'eth0'
 
 /** Everything that was opened, so that it can be closed. */
 export class Bench {
   readonly scenes = new Map<number, Datapath>()
+  readonly edges = new Map<number, EdgeScene>()
   readonly established: Case[] = []
   readonly fresh: Case[] = []
   readonly #open: { close(): void }[] = []
+  readonly #ifindex = ifindexOf(NIC)
 
   constructor() {
     try {
-      for (const count of SERVICES) this.scenes.set(count, this.#keep(openScene(count, true)))
+      for (const count of SERVICES) {
+        this.scenes.set(count, this.#keep(openScene(count, true)))
+        this.edges.set(count, this.#keep(new EdgeScene(count)))
+      }
       for (const family of [4, 6] as const) {
         this.#flows(family)
         this.#others(family)
+        this.#beyond(family)
       }
       this.#other('ARP request for a VIP', 'answer', 'from_container', arpRequest(), TC_REDIRECT)
     } catch (error) {
@@ -79,7 +89,18 @@ export class Bench {
   }
 
   #timed(hook: Hook, of: Frame, flows: number | 'new', program?: Program): Timed {
-    return this.#keep(new Timed({ hook, frame: of, flows, ...(program && { program }) }))
+    const options = { hook, frame: of, flows, ifindex: this.#ifindex }
+    return this.#keep(new Timed({ ...options, ...(program && { program }) }))
+  }
+
+  /** The program on XDP of every scene. */
+  #wires(of: Frame, flows: number): Map<number, Timed> {
+    return new Map(
+      [...this.edges].map(([count, { wire }]) => [
+        count,
+        this.#timed('xdp', of, flows, wire.program),
+      ]),
+    )
   }
 
   /** A timed program of every scene. */
@@ -104,20 +125,21 @@ export class Bench {
       const back = toClient(family, protocol, 'A')
       this.#established(`${word} from_container`, 'from_container', there, tc)
       this.#established(`${word} to_container`, 'to_container', back, reply)
-      this.#leastOnXdp(`${word} least DNAT`, there, xdp)
+      this.#leastOnXdp(`${word} least DNAT, XDP`, there, xdp)
+      const steps = [fromClient(family, protocol, 'S'), there]
+      handshakes(steps.map((of) => this.#outside(of, FLOWS.cold)))
+      this.#fromWire(`${word} from_wire`, there, xdp)
       this.#newFlow(word, fromClient(family, protocol, 'S'), tc)
     }
   }
 
-  /** Makes the flows, a few at a time: a flow that nobody answers may have to make way. */
   #establish(family: Family, protocol: ProtocolName): void {
     const steps = [
       this.#subjects('from_container', fromClient(family, protocol, 'S'), FLOWS.cold),
       this.#subjects('to_container', toClient(family, protocol, 'SA'), FLOWS.cold),
       this.#subjects('from_container', fromClient(family, protocol, 'A'), FLOWS.cold),
     ]
-    for (let made = 0; made < FLOWS.cold; made += HANDSHAKES)
-      for (const step of steps) for (const one of step.values()) one.run(HANDSHAKES)
+    handshakes(steps)
   }
 
   /** The least DNAT, its table as full as that of the programs under test. */
@@ -146,15 +168,63 @@ export class Bench {
   }
 
   #leastOnXdp(name: string, of: Frame, reference: Reference): void {
+    this.established.push({
+      ...{ name: named(name, 1), kind: 'reference', hook: 'xdp', subjects: new Map() },
+      repeat: REPEAT,
+      floor: this.#timed('xdp', of, 1),
+      reference: expecting(this.#timed('xdp', of, 1, reference.lookups), XDP_TX, of),
+    })
+  }
+
+  /** What tc does with packets that XDP does not carry. */
+  #outside(of: Frame, flows: number): Map<number, Timed> {
+    return new Map(
+      [...this.edges].map(([count, { dp }]) => [
+        count,
+        this.#timed('tc', of, flows, dp.program('from_edge')),
+      ]),
+    )
+  }
+
+  /** To a backend of this node: translated, and left to tc with a note. */
+  #fromWire(name: string, of: Frame, reference: Reference): void {
     for (const flows of Object.values(FLOWS)) {
+      const subjects = this.#wires(of, flows)
+      for (const one of subjects.values()) expecting(one, XDP_PASS, of)
+      const least = this.#timed('xdp', of, flows, reference.handsOn)
       this.established.push({
-        ...{ name: named(name, flows), kind: flows === 1 ? 'reference' : 'information' },
-        ...{ hook: 'xdp', subjects: new Map() },
+        ...{ name: named(name, flows), kind: 'established', hook: 'xdp', subjects },
         repeat: Math.max(REPEAT, PASSES * flows),
         floor: this.#timed('xdp', of, flows),
-        reference: expecting(this.#timed('xdp', of, flows, reference.lookups), XDP_TX, of),
+        reference: expecting(least, XDP_PASS, of),
       })
     }
+  }
+
+  /** On XDP: known flows that leave by the NIC again, and what is none of ours. */
+  #beyond(family: Family): void {
+    const { client, stranger, wire, node } = HOSTS[family]
+    const ways = { 'by MAC address (DSR)': wire, 'into a tunnel': node }
+    for (const [way, ends] of Object.entries(ways)) {
+      const of = fromClient(family, 'tcp', 'A', ends)
+      for (const step of [fromClient(family, 'tcp', 'S', ends), of])
+        // Once: a tunnel's header stays in front of the frame.
+        for (const one of this.#outside(step, 1).values()) one.once()
+      this.#onWire(`IPv${family} TCP from_wire, ${way}, 1 flow`, of, XDP_TX, of)
+    }
+    const none = frame({
+      ...{ family, protocol: 'tcp', src: client, dst: stranger, dport: VIP_PORT, flags: 'A' },
+    })
+    this.#onWire(`IPv${family} not ours, from_wire`, none, XDP_PASS)
+  }
+
+  #onWire(name: string, of: Frame, verdict: number, before?: Frame): void {
+    const subjects = this.#wires(of, 1)
+    for (const one of subjects.values()) expecting(one, verdict, before)
+    this.established.push({
+      ...{ name, kind: 'pass', hook: 'xdp', repeat: REPEAT, subjects },
+      floor: this.#timed('xdp', of, 1),
+    })
   }
 
   #newFlow(word: string, syn: Frame, reference: Reference): void {
@@ -193,6 +263,12 @@ export class Bench {
 
 function named(name: string, flows: number): string {
   return `${name}, ${flows} ${flows === 1 ? 'flow' : 'flows'}`
+}
+
+/** Makes the flows, a few at a time: a flow that nobody answers may have to make way. */
+function handshakes(steps: readonly ReadonlyMap<number, Timed>[]): void {
+  for (let made = 0; made < FLOWS.cold; made += HANDSHAKES)
+    for (const step of steps) for (const one of step.values()) one.run(HANDSHAKES)
 }
 
 /** What is timed must be what is meant. @param before the frame, if it has to leave changed */

@@ -1,14 +1,25 @@
 /** The frames that are measured, and the addresses in them. The kernel side's half is restore.h. */
 import { PROTOCOLS, type ProtocolName } from '../../test/lib/kernel.js'
-import { addressBytes, arp, CLIENT_MAC, tcp, udp, VIP_MAC } from '../../test/lib/packet.js'
+import { addressBytes, arp, CLIENT_MAC, isV6, tcp, udp, VIP_MAC } from '../../test/lib/packet.js'
 
 export type Family = 4 | 6
 export type Direction = 'from_container' | 'to_container'
 
 /** Clients take the low 16 bits of their address and their port from the number of the flow. */
 export const HOSTS = {
-  4: { client: '10.1.0.0', vip: '10.9.0.1', backend: '10.2.0.3', stranger: '10.3.0.1' },
-  6: { client: 'fd01::', vip: 'fd09::1', backend: 'fd02::3', stranger: 'fd03::1' },
+  4: {
+    ...{ client: '10.1.0.0', vip: '10.9.0.1', backend: '10.2.0.3', stranger: '10.3.0.1' },
+    // Of test/lib/edgeWire.ts: this node, another one, and a backend on the wire.
+    ...{ own: '192.0.2.1', peer: '192.0.2.2', onWire: '192.0.2.3' },
+    wire: { client: '10.4.0.0', vip: '10.9.0.2' },
+    node: { client: '10.5.0.0', vip: '10.9.0.3', backend: '10.2.0.4' },
+  },
+  6: {
+    ...{ client: 'fd01::', vip: 'fd09::1', backend: 'fd02::3', stranger: 'fd03::1' },
+    ...{ own: '2001:db8::1', peer: '2001:db8::2', onWire: '2001:db8::3' },
+    wire: { client: 'fd04::', vip: 'fd09::2' },
+    node: { client: 'fd05::', vip: 'fd09::3', backend: 'fd02::4' },
+  },
 } as const
 
 export const VIP_PORT = 80
@@ -44,8 +55,12 @@ export function frame(of: Packet): Frame {
   return { bytes, shape, toClient: of.toClient ?? false }
 }
 
-export function fromClient(family: Family, protocol: ProtocolName, flags: string): Frame {
-  const { client, vip } = HOSTS[family]
+export function fromClient(
+  family: Family,
+  protocol: ProtocolName,
+  flags: string,
+  { client, vip }: { client: string; vip: string } = HOSTS[family],
+): Frame {
   return frame({ family, protocol, src: client, dst: vip, dport: VIP_PORT, flags })
 }
 
@@ -69,9 +84,10 @@ export function arpRequest(): Frame {
   return { bytes, shape: 'ARP', toClient: false }
 }
 
-/** Four words, IPv4 in the last. */
-export function addressWords(address: string): number[] {
+/** Four words, IPv4 in the last. @param mapped IPv4 as the maps of the programs have it */
+export function addressWords(address: string, mapped = false): number[] {
   const bytes = Buffer.alloc(16)
+  if (mapped && !isV6(address)) bytes.writeUInt16BE(0xffff, 10)
   const own = addressBytes(address)
   own.copy(bytes, 16 - own.length)
   return [0, 4, 8, 12].map((at) => bytes.readUInt32BE(at))

@@ -2,6 +2,9 @@
 /* The least DNAT of the XDP hook: checksums are complete there and patched in place. */
 #include "least.h"
 
+/* Leave the packet to the tc program behind, with 8 bytes of metadata, instead of sending it. */
+const volatile __u8 hands_on = 0;
+
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 static __always_inline bool patch_l4(void *ctx __attribute__((unused)), void *data, void *end,
@@ -22,10 +25,24 @@ static __always_inline bool patch_l4(void *ctx __attribute__((unused)), void *da
 	return true;
 }
 
+static __always_inline int hand_on(struct xdp_md *ctx)
+{
+	__u32 *word;
+
+	if (bpf_xdp_adjust_meta(ctx, -8))
+		return XDP_DROP;
+	word = (void *)(long)ctx->data_meta;
+	if ((void *)(word + 2) > (void *)(long)ctx->data)
+		return XDP_DROP;
+	word[0] = 1;
+	word[1] = 2;
+	return XDP_PASS;
+}
+
 SEC("xdp")
 int least(struct xdp_md *ctx)
 {
 	if (!least_run(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return XDP_DROP;
-	return XDP_TX;
+	return hands_on ? hand_on(ctx) : XDP_TX;
 }

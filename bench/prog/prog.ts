@@ -6,11 +6,14 @@
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { Bench, type Case } from './cases.js'
+import { edgeWire, holdXdp } from '../../test/lib/edgeWire.js'
+import { NetLab } from '../../test/lib/netns.js'
+import { Bench, type Case, NIC } from './cases.js'
 import { measure, type Results } from './measure.js'
 import { AIMS, document, table, verdicts } from './report.js'
 import { FLOW_ROWS } from './scene.js'
 
+const INSIDE = 'FAIRLEAD_BENCH_INSIDE'
 const DEFAULT_ROUNDS = 25
 
 /** Beyond this no round starts; what there is then counts. */
@@ -29,7 +32,8 @@ function fillTables(cases: readonly Case[]): void {
 
 /** Only refusals may have been dropped: anything else was not what was to be measured. */
 function checkCounted(bench: Bench): void {
-  for (const dp of bench.scenes.values()) {
+  const edges = [...bench.edges.values()].map(({ dp }) => dp)
+  for (const dp of [...bench.scenes.values(), ...edges]) {
     const names = Object.keys(dp.counted()).filter(
       (name) => !['DROP_NO_BACKEND', 'EVENT_REFUSED', 'EVENT_ARP'].includes(name),
     )
@@ -52,7 +56,33 @@ function run(rounds: number, only: string): Results {
   }
 }
 
-function main(): number {
+/** Once more, in a namespace whose routes and neighbours the programs of a NIC can ask. */
+async function startInside(): Promise<number> {
+  const lab = new NetLab()
+  try {
+    const { node } = await edgeWire(lab)
+    const env = { ...process.env, [INSIDE]: '1' }
+    const child = node.spawn(process.execPath, process.argv.slice(1), env)
+    const code = await child.exited
+    console.log(child.stdout.trim())
+    console.error(child.stderr.trim())
+    return code
+  } finally {
+    await lab.close()
+  }
+}
+
+async function main(): Promise<number> {
+  if (process.env[INSIDE] === undefined) return startInside()
+  const release = await holdXdp(NIC)
+  try {
+    return report()
+  } finally {
+    release()
+  }
+}
+
+function report(): number {
   const { values } = parseArgs({
     options: { rounds: { type: 'string' }, only: { type: 'string' }, json: { type: 'string' } },
   })
@@ -70,7 +100,7 @@ function main(): number {
 }
 
 try {
-  process.exitCode = main()
+  process.exitCode = await main()
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   process.exitCode = 2

@@ -6,6 +6,7 @@ import { type Hook, objectFile } from './timed.js'
 export class Reference {
   readonly #lookups: BpfObject
   readonly #inserts: BpfObject
+  readonly #handsOn: BpfObject | undefined
 
   /** @param csumIpv6Flag as the programs under test have it */
   constructor(
@@ -14,14 +15,16 @@ export class Reference {
     options: { rewritesSource: boolean; rows: number; csumIpv6Flag: bigint },
   ) {
     const { vip, backend } = HOSTS[family]
-    const open = (inserts: boolean) => {
+    const open = (inserts: boolean, handsOn = false) => {
       const object = BpfObject.open(objectFile(`least_${hook}`))
       object.setRodata({
         rewrites_source: options.rewritesSource ? 1 : 0,
         inserts: inserts ? 1 : 0,
         new_addr: addressWords(options.rewritesSource ? vip : backend),
         new_port: VIP_PORT,
-        ...(hook === 'tc' && { csum_ipv6_flag: options.csumIpv6Flag }),
+        ...(hook === 'tc'
+          ? { csum_ipv6_flag: options.csumIpv6Flag }
+          : { hands_on: handsOn ? 1 : 0 }),
       })
       object.resize(`least${family}`, options.rows)
       object.resize(`least${10 - family}`, 1)
@@ -29,14 +32,25 @@ export class Reference {
     }
     this.#inserts = open(true)
     this.#inserts.load()
-    this.#lookups = open(false)
-    for (const name of ['least4', 'least6']) this.#lookups.reuse(name, this.#inserts.map(name))
-    this.#lookups.load()
+    const beside = (handsOn: boolean) => {
+      const object = open(false, handsOn)
+      for (const name of ['least4', 'least6']) object.reuse(name, this.#inserts.map(name))
+      object.load()
+      return object
+    }
+    this.#lookups = beside(false)
+    this.#handsOn = hook === 'xdp' ? beside(true) : undefined
   }
 
   /** A flow that it does not know passes. */
   get lookups(): Program {
     return this.#lookups.program('least')
+  }
+
+  /** On XDP: the same, which leaves what it has translated to tc, with metadata. */
+  get handsOn(): Program {
+    if (this.#handsOn === undefined) throw new Error('only on XDP a packet is handed on')
+    return this.#handsOn.program('least')
   }
 
   /** A flow that it does not know gets a row. */
@@ -46,6 +60,7 @@ export class Reference {
 
   close(): void {
     this.#lookups.close()
+    this.#handsOn?.close()
     this.#inserts.close()
   }
 }

@@ -26,6 +26,7 @@ enum shape { SHAPE_TCP4, SHAPE_UDP4, SHAPE_TCP6, SHAPE_UDP6, SHAPE_ARP };
 
 const volatile enum shape shape = SHAPE_TCP4;
 const volatile __u8 template[TEMPLATE_BYTES] = {0};
+const volatile __u32 frame_bytes = 0;
 
 /* The client is the receiver, as in a reply. */
 const volatile __u8 client_is_destination = 0;

@@ -1,7 +1,8 @@
 /** The tc programs with their maps filled: one service or thousands, one of them measured. */
 import { BpfObject, probe } from 'libbpf-ts'
+import { OUTSIDE, VIA, Wire } from '../../test/lib/edgePath.js'
 import { Datapath } from '../../test/lib/kernel.js'
-import { CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
+import { addressWords, CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
 
 /** As shipped. */
 export const FLOW_ROWS = 262_144
@@ -32,12 +33,54 @@ export function openScene(services: number, bridged: boolean): Datapath {
     rodata: { network_id: 7, bridge_ifindex: bridged ? 1 : 0, csum_ipv6_flag: csumIpv6Flag() },
     sizes: shippedSizes(),
   })
+  addServices(dp, services)
+  return dp
+}
+
+/** The programs of a NIC; what is beyond the node is in test/lib/edgeWire.ts's namespace. */
+export class EdgeScene {
+  readonly dp: Datapath
+  readonly wire: Wire
+
+  constructor(services: number) {
+    const own = {
+      edge_addr4: addressWords(HOSTS[4].own)[3] ?? 0,
+      edge_addr6: addressWords(HOSTS[6].own),
+    }
+    const rodata = { ...OUTSIDE.rodata, ...own, csum_ipv6_flag: csumIpv6Flag() }
+    this.dp = new Datapath({ rodata, sizes: shippedSizes() })
+    try {
+      addServices(this.dp, services)
+      for (const family of [4, 6] as const) {
+        const { wire, onWire, node, peer } = HOSTS[family]
+        this.#addBeyond(wire.vip, onWire, VIA.DSR_MAC, onWire)
+        this.#addBeyond(node.vip, node.backend, VIA.ENTRY, peer)
+      }
+      this.wire = new Wire(this.dp, own)
+    } catch (error) {
+      this.dp.close()
+      throw error
+    }
+  }
+
+  close(): void {
+    this.wire.close()
+    this.dp.close()
+  }
+
+  #addBeyond(vip: string, backend: string, kind: number, addr: string): void {
+    const ports = [`${VIP_PORT}/tcp`]
+    const { backends } = this.dp.addService({ vips: [vip], ports, backends: [backend] })
+    this.dp.map('vias').set(backends.get(backend) ?? 0, { addr: addressWords(addr, true), kind })
+  }
+}
+
+function addServices(dp: Datapath, services: number): void {
   for (let n = 1; n < services; n++) {
     if (n === services >> 1) addMeasured(dp)
     addOther(dp, n)
   }
   if (services === 1) addMeasured(dp)
-  return dp
 }
 
 function addMeasured(dp: Datapath): void {

@@ -6,6 +6,10 @@ export type Hook = 'tc' | 'xdp'
 
 const OBJECTS = new URL('../', import.meta.url).pathname
 const TEMPLATE_BYTES = 96
+/** struct xdp_md, and the offsets in it of what is set. */
+const MD = { bytes: 24, data: 0, dataEnd: 4, ingressIfindex: 12 } as const
+/** What a program may put in front of a frame. */
+const GROWTH_BYTES = 64
 
 export function objectFile(name: string): string {
   return `${OBJECTS}${name}.bpf.o`
@@ -18,21 +22,26 @@ export interface TimedOptions {
   readonly flows: number | 'new'
   /** Absent: the program that does nothing. */
   readonly program?: Program
+  /** On XDP: of the NIC that the frame comes in by, which has an XDP program. Absent: none. */
+  readonly ifindex?: number
 }
 
 export class Timed {
   readonly #object: BpfObject
   readonly #entry: Program
   readonly #data: Buffer
+  readonly #ctx: Buffer | undefined
 
-  constructor({ hook, frame, flows, program }: TimedOptions) {
+  constructor({ hook, frame, flows, program, ifindex }: TimedOptions) {
     this.#data = frame.bytes
+    this.#ctx = hook === 'xdp' ? contextOf(frame.bytes.length, ifindex ?? 0) : undefined
     this.#object = BpfObject.open(objectFile(`entry_${hook}`))
     try {
       const shapes = this.#object.types.enum('shape')
       this.#object.setRodata({
         shape: shapes[`SHAPE_${frame.shape}`] ?? -1,
         template: Buffer.concat([frame.bytes], TEMPLATE_BYTES),
+        frame_bytes: frame.bytes.length,
         client_is_destination: frame.toClient ? 1 : 0,
         flow_mask: flows === 'new' ? 0xffffffff : flows - 1,
       })
@@ -48,18 +57,32 @@ export class Timed {
 
   /** One run. @returns the verdict, signed, and the frame as it left */
   once(): { verdict: number; packet: Buffer } {
-    const { retval, data } = this.#entry.testRun({ data: this.#data })
-    return { verdict: retval | 0, packet: Buffer.from(data) }
+    const ctx = this.#ctx
+    const { retval, data, ...out } = this.#entry.testRun({
+      data: this.#data,
+      dataOutSize: this.#data.length + GROWTH_BYTES,
+      ...(ctx && { ctx, ctxOutSize: MD.bytes }),
+    })
+    const meta = out.ctx ? Buffer.from(out.ctx).readUInt32LE(MD.data) : 0
+    return { verdict: retval | 0, packet: Buffer.from(data).subarray(meta) }
   }
 
   /** @returns nanoseconds of one run, the mean of `repeat` */
   run(repeat: number): number {
-    return this.#entry.testRun({ data: this.#data, repeat }).durationNs
+    const ctx = this.#ctx
+    return this.#entry.testRun({ data: this.#data, repeat, ...(ctx && { ctx }) }).durationNs
   }
 
   close(): void {
     this.#object.close()
   }
+}
+
+function contextOf(bytes: number, ifindex: number): Buffer {
+  const ctx = Buffer.alloc(MD.bytes)
+  ctx.writeUInt32LE(bytes, MD.dataEnd)
+  ctx.writeUInt32LE(ifindex, MD.ingressIfindex)
+  return ctx
 }
 
 /** The program that does nothing, called as it is: the loop of BPF_PROG_TEST_RUN. */

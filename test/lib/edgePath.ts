@@ -1,5 +1,5 @@
 /** The XDP program of a NIC under BPF_PROG_TEST_RUN, on the maps of a tc datapath. */
-import { BpfObject, type Link, type Value } from 'libbpf-ts'
+import { BpfObject, type Link, type Program, type Value } from 'libbpf-ts'
 import type { Datapath } from './kernel.js'
 import { concat, ip, isV6 } from './packet.js'
 
@@ -57,6 +57,10 @@ export class Wire {
   close(): void {
     this.#link?.close()
     this.#object.close()
+  }
+
+  get program(): Program {
+    return this.#object.program('from_wire')
   }
 
   /** Takes packets of a NIC of this process's namespace from now on; they may leave by it. */
