@@ -213,7 +213,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const engine =
     config.docker &&
     new EngineSources({
-      settings: { ...config.docker, node: config.nodeName },
+      settings: { ...config.docker, node: config.nodeName, edge: config.edge !== undefined },
       open: openListener,
       publish: (name, snapshot) => {
         model.publish(name, snapshot)

@@ -9,6 +9,8 @@ import { SwarmSource } from './swarm/source.js'
 
 export interface EngineSettings extends DockerSettings {
   readonly socketPath: string
+  /** The node has an edge, where a swarm's ports may be published. */
+  readonly edge: boolean
 }
 
 export interface EngineSourcesOptions {
@@ -34,9 +36,9 @@ export class EngineSources {
       settings,
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    const { node } = settings
+    const { node, edge } = settings
     const swarm = new SwarmSource({
-      ...{ api, open, node, log },
+      ...{ api, open, node, edge, log },
       onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
     })
     this.#swarm = swarm

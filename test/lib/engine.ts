@@ -32,8 +32,25 @@ httpd -p 80 -h /www
 trap 'sleep \${GRACE:-0}; exit 0' TERM
 while :; do sleep 1 & wait $!; done
 `
+/** Says who asks. */
+const whoAsks = `#!/bin/sh
+printf 'content-type: text/plain\\r\\n\\r\\n%s %s\\n' "$(hostname)" "$REMOTE_ADDR"
+`
 const applets = [
-  ...['sh', 'cat', 'hostname', 'httpd', 'ip', 'kill', 'ls', 'nc', 'nslookup', 'ping', 'rm'],
+  ...[
+    'sh',
+    'cat',
+    'hostname',
+    'httpd',
+    'ip',
+    'kill',
+    'ls',
+    'nc',
+    'nslookup',
+    'ping',
+    'printf',
+    'rm',
+  ],
   ...['sleep', 'touch', 'traceroute', 'wget'],
 ]
 
@@ -47,11 +64,17 @@ function imageArchive(lab: NetLab): string {
     rmSync(folder, { recursive: true, force: true })
   })
   const tree = join(folder, 'tree')
-  for (const name of ['bin', 'www', 'tmp', 'etc']) mkdirSync(join(tree, name), { recursive: true })
+  for (const name of ['bin', 'www/cgi-bin', 'tmp', 'etc'])
+    mkdirSync(join(tree, name), { recursive: true })
   copyFileSync('/usr/bin/busybox', join(tree, 'bin/busybox'))
   for (const applet of applets) symlinkSync('busybox', join(tree, 'bin', applet))
-  writeFileSync(join(tree, 'bin/serve'), serve)
-  chmodSync(join(tree, 'bin/serve'), 0o755)
+  for (const [name, script] of [
+    ['bin/serve', serve],
+    ['www/cgi-bin/client', whoAsks],
+  ] as const) {
+    writeFileSync(join(tree, name), script)
+    chmodSync(join(tree, name), 0o755)
+  }
   archive = join(folder, 'image.tar')
   execFileSync('tar', ['-C', tree, '-cf', archive, '.'])
   return archive

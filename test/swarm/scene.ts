@@ -44,8 +44,10 @@ class Scene {
     await scene.create()
     await scene.names()
     await scene.balance()
+    await scene.publish()
     await scene.scale()
     await scene.kill()
+    await scene.restart()
     await scene.update()
     await scene.drain()
     await scene.remove()
@@ -73,7 +75,8 @@ class Scene {
     await this.docker('network', 'create', '--driver', 'overlay', 'overlay1')
     const create = ['service', 'create', '--quiet', '--no-resolve-image', '--network', 'overlay1']
     await this.docker(...create, '--name', 'client', '--mode', 'global', image, 'serve')
-    await this.docker(...create, '--name', 'vote', '--replicas', '2', image, 'serve')
+    const vote = ['--name', 'vote', '--replicas', '2', '--publish', '8080:80']
+    await this.docker(...create, ...vote, image, 'serve')
     await this.stage.settled(KEY, 2)
     const [vip = ''] = (await this.stage.service(this.stage.manager, KEY)).vips
     const given = await this.vip()
@@ -88,17 +91,22 @@ class Scene {
     }
   }
 
+  /** The service's VIP on overlay1, as the swarm has it; there is one on the ingress network, too. */
   private async vip(): Promise<string> {
-    const format = '{{range .Endpoint.VirtualIPs}}{{.Addr}}{{end}}'
-    const text = await this.stage.docker('service', 'inspect', '--format', format, 'vote')
-    return text.split('/')[0] ?? ''
+    const id = await this.stage.docker('network', 'inspect', '--format', '{{.Id}}', 'overlay1')
+    const format = '{{json .Endpoint.VirtualIPs}}'
+    const vips = JSON.parse(
+      await this.stage.docker('service', 'inspect', '--format', format, 'vote'),
+    ) as { NetworkID: string; Addr: string }[]
+    return vips.find(({ NetworkID }) => NetworkID === id)?.Addr.split('/')[0] ?? ''
   }
 
   private async names(): Promise<void> {
     title("Docker's resolver gives the VIP, and the tasks for dnsrr")
     const create = ['service', 'create', '--quiet', '--no-resolve-image', '--network', 'overlay1']
     const dnsrr = ['--endpoint-mode', 'dnsrr', '--name', 'rr', '--replicas', '2']
-    await this.docker(...create, ...dnsrr, image, 'serve')
+    const publish = ['--label', 'fairlead.publish=8090:80']
+    await this.docker(...create, ...dnsrr, ...publish, image, 'serve')
     await this.stage.settled('overlay1/rr', 2)
     const vip = await this.vip()
     for (const node of this.stage.nodes) {
@@ -110,6 +118,13 @@ class Scene {
       const { mode, vips } = await this.stage.service(node, 'overlay1/rr')
       check(`rr is in mode dnsrr on ${node.name}`, mode === 'dnsrr' && vips.length === 0)
     }
+    const { outside } = this.stage.manager
+    await this.stage.settled('docker_gwbridge/rr', 1, [this.stage.manager])
+    const { stdout } = await this.stage.client.run('curl', [
+      ...['-sS', '--max-time', '10', `http://${outside.node}:8090/`],
+    ])
+    const published = (await this.stage.containers(this.stage.manager, 'rr')).join()
+    check('rr, which Swarm cannot publish, is published by a label', stdout.trim() === published)
     await this.docker('service', 'rm', 'rr')
     const label = ['service', 'update', '--quiet', '--no-resolve-image', '--detach', '--label-add']
     await this.docker(...label, 'fairlead.ttl=30s', 'vote')
@@ -169,6 +184,32 @@ class Scene {
     const answered = traced.stdout.trim().split('\n').at(-1) ?? ''
     check('raw SYNs are answered from the VIP', answered.includes(`${vip} `), traced.stdout)
     check('the tc path carried those', (await this.connections(node, 'tc')) > before)
+  }
+
+  private async publish(): Promise<void> {
+    title('the published port, from outside: tasks of the node that is asked, which see the client')
+    for (const node of this.stage.nodes) {
+      const { outside } = node
+      const key = 'docker_gwbridge/vote'
+      const found = async (): Promise<boolean> =>
+        (await this.stage.service(node, key)).backends.length === 1
+      await until(`the port on ${node.name}`, found, engineWaitMs)
+      await this.stage.settled(key, 1, [node])
+      const url = `http://${outside.node}:8080/cgi-bin/client`
+      const asked: string[] = []
+      for (let request = 0; request < 3; request++) {
+        const { stdout } = await this.stage.client.run('curl', ['-sS', '--max-time', '10', url])
+        // The server has one socket for both families.
+        asked.push(stdout.trim().replace(/\[::ffff:([\d.]+)\]$/, '$1'))
+      }
+      print('outside', ['curl', url], asked.at(-1) ?? '')
+      const [own = ''] = await this.stage.containers(node, 'vote')
+      check(
+        `${node.name} answers by its own task, which sees ${outside.client}`,
+        asked.every((answer) => answer === `${own} ${outside.client}`),
+        asked.join(' | '),
+      )
+    }
   }
 
   /** Requests from every node's client, one after the other, until `tallies` is called. */
@@ -268,6 +309,20 @@ class Scene {
       )
     }
     check('the VIP is the same', (await this.vip()) === vip)
+  }
+
+  private async restart(): Promise<void> {
+    title('the agents are killed and come back, with requests running on both nodes')
+    const again = async (): Promise<void> => {
+      for (const { name, agent } of this.stage.nodes) {
+        await agent.process?.stop('SIGKILL')
+        console.log(` ${name}$ kill -KILL AGENT`)
+        agent.start('--detach-on-exit')
+        await agent.ready(engineWaitMs)
+      }
+      await this.stage.settled(KEY, 2)
+    }
+    await this.under('agents restarted', again, 2)
   }
 
   private async update(): Promise<void> {

@@ -6,6 +6,8 @@ import { type Daemon, NetLab, type Namespace, run, until } from '../lib/netns.js
 export interface SwarmNode {
   readonly name: string
   readonly address: string
+  /** Towards the client outside: the node's address and the client's. */
+  readonly outside: { readonly node: string; readonly client: string }
   readonly space: Namespace
   readonly engine: DockerEngine
   readonly agent: Agent
@@ -25,6 +27,9 @@ export interface ServiceView {
 export class SwarmStage {
   readonly lab = new NetLab(undefined, 'fs')
 
+  /** A host that is in no swarm, with a wire to each node. */
+  client!: Namespace
+
   private constructor(readonly nodes: readonly SwarmNode[]) {}
 
   /** Two engines, which know nothing of each other yet, and their agents. */
@@ -38,21 +43,34 @@ export class SwarmStage {
         { space: one, link: 'eth0', addresses: ['192.0.2.1/24'] },
         { space: two, link: 'eth0', addresses: ['192.0.2.2/24'] },
       )
+      stage.client = await lab.namespace('client')
       const engines = await Promise.all([
         DockerEngine.start(lab, one, 'node1'),
         DockerEngine.start(lab, two, 'node2'),
       ])
       for (const [i, engine] of engines.entries()) {
+        const outside = { node: `198.51.${100 + i}.1`, client: `198.51.${100 + i}.8` }
+        const link = `out${i}`
+        await lab.wire(
+          { space: engine.space, link: 'out0', addresses: [`${outside.node}/24`] },
+          { space: stage.client, link, addresses: [`${outside.client}/24`] },
+        )
+        // A wire carries whole checksums.
+        await stage.client.run('ethtool', ['-K', link, 'tx', 'off'])
         const agent = new Agent(lab, engine.space, engine.name)
         agent.write({
           networks: [],
           services: [],
-          agent: { docker: { socket: engine.socket }, log: { format: 'text' } },
+          agent: {
+            docker: { socket: engine.socket },
+            edge: { interfaces: ['out0'] },
+            log: { format: 'text' },
+          },
         })
         agent.start('--detach-on-exit')
         await agent.ready(engineWaitMs)
         const { name, space } = engine
-        nodes.push({ name, address: `192.0.2.${i + 1}`, space, engine, agent })
+        nodes.push({ name, address: `192.0.2.${i + 1}`, outside, space, engine, agent })
       }
     } catch (error) {
       await stage.close()

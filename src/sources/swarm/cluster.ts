@@ -3,7 +3,7 @@
  * the networks that it has tasks on. Pure: from answers of the engine to one form.
  */
 import { canonicalAddress, isAddress } from '../../model/address.js'
-import type { BackendState, Mode } from '../../model/types.js'
+import type { BackendState, Mode, Port } from '../../model/types.js'
 import type { GossipAnswer, NodeAnswers, ServiceAnswers, TaskAnswers } from './shapes.js'
 
 export interface SwarmTask {
@@ -25,6 +25,8 @@ export interface SwarmService {
   readonly vip?: string
   /** `deploy.labels`, which only managers know. */
   readonly labels: Readonly<Record<string, string>>
+  /** Ports published in ingress mode; they are the service's, on whichever network. */
+  readonly publish: readonly Port[]
   readonly tasks: readonly SwarmTask[]
 }
 
@@ -42,14 +44,35 @@ export function fromManager(
     )
     const targets = [...Spec.TaskTemplate.Networks, ...Spec.Networks].map(({ Target }) => Target)
     const mode: Mode = Spec.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip'
+    const publish = publishedPorts(Endpoint?.Ports ?? [])
     return [...new Set([...targets, ...vips.keys()])].map((networkId): SwarmService => {
       const vip = hostOf(vips.get(networkId) ?? '')
       return {
-        ...{ name: Spec.Name, networkId, mode, labels: Spec.Labels },
+        ...{ name: Spec.Name, networkId, mode, labels: Spec.Labels, publish },
         ...(vip !== undefined && { vip }),
         tasks: (tasksOf.get(ID) ?? []).flatMap((task) => managedTask(task, networkId, nodeOf)),
       }
     })
+  })
+}
+
+type PortAnswers = NonNullable<ServiceAnswers[number]['Endpoint']>['Ports']
+
+/** Those of mode `host` are the engine's own: it binds them to one task. */
+function publishedPorts(ports: PortAnswers): Port[] {
+  return ports.flatMap(({ Protocol: protocol, TargetPort, PublishedPort, PublishMode }) =>
+    PublishMode === 'ingress' && PublishedPort > 0 && (protocol === 'tcp' || protocol === 'udp')
+      ? [{ protocol, port: PublishedPort, targetPort: TargetPort }]
+      : [],
+  )
+}
+
+/** Gossip does not tell the protocol: it is TCP for nearly all, and a node's UDP port is its own. */
+function gossipedPorts(texts: readonly string[]): Port[] {
+  return texts.flatMap((text) => {
+    const [, target, publish] = /^Target: (\d+), Publish: (\d+)$/.exec(text) ?? []
+    const port = Number(publish)
+    return port > 0 ? [{ protocol: 'tcp' as const, port, targetPort: Number(target) }] : []
   })
 }
 
@@ -91,11 +114,12 @@ export function fromGossip(
   return Object.entries(Services)
     .filter(([name]) => name !== '')
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, { VIP, Tasks }]): SwarmService => {
+    .map(([name, { VIP, Ports, Tasks }]): SwarmService => {
       const vip = hostOf(VIP)
       const alive = named.get(name)
       return {
         ...{ name, networkId, mode: vip === undefined ? 'dnsrr' : 'vip', labels: {} },
+        publish: gossipedPorts(Ports),
         ...(vip !== undefined && { vip }),
         tasks: Tasks.flatMap(({ Name, EndpointIP }): SwarmTask[] => {
           const address = hostOf(EndpointIP)

@@ -1,5 +1,6 @@
 /** What is read of the Engine API's answers about a swarm; `null` stands for an empty list. */
 import { z } from 'zod'
+import { networkShape } from '../docker/shapes.js'
 
 const labels = z
   .record(z.string(), z.string())
@@ -72,6 +73,8 @@ export const gossipShape = z.object({
       z.string(),
       z.object({
         VIP: z.string().default(''),
+        /** `Target: 80, Publish: 8080`, on the ingress network. */
+        Ports: listOf(z.string()),
         Tasks: listOf(
           z.object({ Name: z.string().default(''), EndpointIP: z.string().default('') }),
         ),
@@ -81,7 +84,18 @@ export const gossipShape = z.object({
     .transform((value) => value ?? {}),
 })
 
+/** The bridge by which containers on overlay networks reach the node, and the node them. */
+export const gatewayShape = z.object({
+  IPAM: networkShape.shape.IPAM,
+  /** By id of the container. */
+  Containers: z
+    .record(z.string(), z.object({ IPv4Address: z.string().default('') }))
+    .nullish()
+    .transform((value) => value ?? {}),
+})
+
 export type ServiceAnswers = z.infer<typeof servicesShape>
 export type TaskAnswers = z.infer<typeof tasksShape>
 export type NodeAnswers = z.infer<typeof nodesShape>
+export type GatewayAnswer = z.infer<typeof gatewayShape>
 export type GossipAnswer = z.infer<typeof gossipShape>

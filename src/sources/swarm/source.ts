@@ -10,18 +10,20 @@ import type { Problem, Snapshot } from '../../model/types.js'
 import type { SocketOpener } from '../../model/sockets.js'
 import type { EngineApi } from '../docker/api.js'
 import type { EngineView, Log } from '../docker/engine.js'
-import { infoShape, type Info } from '../docker/shapes.js'
+import { infoShape, type Info, type NetworkAnswer } from '../docker/shapes.js'
 import { unchangedParts } from '../docker/source.js'
 import { fromGossip, fromManager, withKnown, type SwarmService } from './cluster.js'
 import { askTasks } from './resolver.js'
-import { gossipShape, nodesShape, servicesShape, tasksShape } from './shapes.js'
-import { isOverlay, localContainers, snapshotOf } from './snapshot.js'
+import { gatewayShape, gossipShape, nodesShape, servicesShape, tasksShape } from './shapes.js'
+import { GATEWAY_BRIDGE, isOverlay, localContainers, snapshotOf } from './snapshot.js'
 
 export interface SwarmSourceOptions {
   readonly api: EngineApi
   /** Opens sockets in the namespaces of containers. */
   readonly open: SocketOpener
   readonly node: string
+  /** The node has an edge, where ports may be published. */
+  readonly edge: boolean
   readonly onSnapshot: (snapshot: Snapshot) => void
   readonly log: Log
 }
@@ -95,12 +97,16 @@ export class SwarmSource {
       await this.#askInfo()
       // Joining, locked or lost: what was known stays in force until it is decided.
       if (this.#swarm?.LocalNodeState !== 'active') return true
-      const [services, namespaces] = await Promise.all([
+      const { api, node, edge } = this.#options
+      const [services, namespaces, gateway] = await Promise.all([
         this.#services(view),
         this.#namespaces(view),
+        // No event tells who is on it, nor that it was made.
+        edge ? api.get(`/networks/${GATEWAY_BRIDGE}`, gatewayShape) : undefined,
       ])
       this.#trouble = undefined
-      this.#publish(snapshotOf({ engine: view, services, namespaces, node: this.#options.node }))
+      const seen = { engine: view, services, namespaces, node }
+      this.#publish(snapshotOf({ ...seen, ...(gateway && { gateway }) }))
     } catch (error) {
       this.#tell(error instanceof Error ? error.message : String(error))
     }
@@ -133,12 +139,16 @@ export class SwarmSource {
   }
 
   async #fromGossip(view: EngineView): Promise<SwarmService[]> {
-    const networks = [...view.networks.values()].filter(isOverlay)
-    const found = await Promise.all(networks.map(async ({ Id }) => this.#gossipOf(view, Id)))
+    const { edge } = this.#options
+    const networks = [...view.networks.values()].filter(
+      (network) => isOverlay(network) || (edge && network.Ingress),
+    )
+    const found = await Promise.all(networks.map(async (each) => this.#gossipOf(view, each)))
     return found.flat()
   }
 
-  async #gossipOf(view: EngineView, id: string): Promise<SwarmService[]> {
+  async #gossipOf(view: EngineView, answer: NetworkAnswer): Promise<SwarmService[]> {
+    const { Id: id, Name: network } = answer
     const [container] = localContainers(view, id)
     if (container === undefined) return []
     const { api, open, log } = this.#options
@@ -147,7 +157,8 @@ export class SwarmSource {
     })
     if (told === undefined) return []
     const names = Object.keys(told.Services).filter((name) => name !== '')
-    const network = view.networks.get(id)?.Name ?? ''
+    // The ingress network has no names; its tasks are on other networks, too, or drain with those.
+    if (answer.Ingress) return fromGossip(id, told, new Map())
     const { SandboxKey } = container.NetworkSettings
     // With the network's name, because the container may be on others that have such a service.
     const asked = names.map((name) => `tasks.${name}.${network}`)

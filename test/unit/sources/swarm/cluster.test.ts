@@ -60,7 +60,7 @@ t.test('a manager: service, VIP, labels and tasks', (t) => {
   )
   t.same(found, [
     {
-      ...{ name: 'vote', networkId: NET, mode: 'vip', labels, vip: '10.0.1.2' },
+      ...{ name: 'vote', networkId: NET, mode: 'vip', labels, publish: [], vip: '10.0.1.2' },
       tasks: [
         { address: '10.0.1.4', state: 'active', slot: '1', node: 'node1' },
         { address: '10.0.1.5', state: 'active', slot: '2', node: 'node2' },
@@ -154,7 +154,7 @@ t.test('a worker: services by gossip', (t) => {
     ['vote', new Set(['10.0.1.4', '10.0.1.5'])],
     ['agent', new Set(['10.0.1.7'])],
   ])
-  const common = { networkId: NET, labels: {} }
+  const common = { networkId: NET, labels: {}, publish: [] }
   t.same(fromGossip(NET, gossip, named), [
     { ...common, name: 'agent', mode: 'dnsrr', tasks: [{ address: '10.0.1.7', state: 'active' }] },
     {
@@ -179,6 +179,27 @@ t.test('a worker: what the resolver no longer names drains', (t) => {
   t.end()
 })
 
+t.test('published ports, where the swarm publishes them itself', (t) => {
+  const port = { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' }
+  const Ports = [
+    port,
+    { ...port, Protocol: 'udp', PublishedPort: 5353, TargetPort: 53 },
+    { ...port, PublishedPort: 8081, PublishMode: 'host' },
+    { ...port, PublishedPort: 9000, Protocol: 'sctp' },
+  ]
+  const Endpoint = { Ports, VirtualIPs: [{ NetworkID: 'ingress', Addr: '10.0.0.5/24' }] }
+  const [, vote] = managed([service('vote', { Endpoint })], [])
+  t.same(vote?.publish, [
+    { protocol: 'tcp', port: 8080, targetPort: 80 },
+    { protocol: 'udp', port: 5353, targetPort: 53 },
+  ])
+  const Services = { vote: { VIP: '10.0.0.5', Ports: ['Target: 80, Publish: 8080'], Tasks: [] } }
+  t.same(fromGossip('ingress', gossipShape.parse({ Services }), new Map())[0]?.publish, [
+    { protocol: 'tcp', port: 8080, targetPort: 80 },
+  ])
+  t.end()
+})
+
 t.test('a worker: a network without services', (t) => {
   t.same(fromGossip(NET, gossipShape.parse({ Services: null }), new Map()), [])
   t.same(fromGossip(NET, gossipShape.parse({}), new Map()), [])
@@ -186,7 +207,7 @@ t.test('a worker: a network without services', (t) => {
 })
 
 t.test('a manager without a leader: gossip, and what the store said last', (t) => {
-  const common = { mode: 'vip', tasks: [] } as const
+  const common = { mode: 'vip', publish: [], tasks: [] } as const
   const known = [
     { ...common, name: 'vote', networkId: NET, labels: { a: 'b' } },
     { ...common, name: 'gone', networkId: NET, labels: {} },

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { SwarmService } from '../../../../src/sources/swarm/cluster.js'
 import { snapshotOf } from '../../../../src/sources/swarm/snapshot.js'
+import { gatewayShape } from '../../../../src/sources/swarm/shapes.js'
 import { newest } from '../../../../src/sources/swarm/source.js'
 import { container, network, view, type ContainerOptions } from '../docker/fixtures.js'
 
@@ -15,7 +16,7 @@ const ingress = network({
 })
 
 const vote: SwarmService = {
-  ...{ name: 'vote', networkId: ID, mode: 'vip', vip: '10.0.1.2', labels: {} },
+  ...{ name: 'vote', networkId: ID, mode: 'vip', vip: '10.0.1.2', labels: {}, publish: [] },
   tasks: [
     { address: '10.0.1.4', state: 'active', slot: '1' },
     { address: '10.0.1.5', state: 'active', slot: '2', node: 'Node2' },
@@ -92,7 +93,7 @@ t.test('labels of the service; what makes no sense costs itself only', (t) => {
 t.test('dnsrr, and networks that are not of the swarm', (t) => {
   const { name, networkId, labels, tasks } = vote
   const { services, networks } = seen([
-    { name, networkId, labels, tasks, mode: 'dnsrr' },
+    { name, networkId, labels, tasks, mode: 'dnsrr', publish: [] },
     { ...vote, networkId: 'xyf5' },
   ])
   t.same(
@@ -102,6 +103,124 @@ t.test('dnsrr, and networks that are not of the swarm', (t) => {
   t.same(
     networks.map(({ name }) => name),
     ['overlay1'],
+  )
+  t.end()
+})
+
+function bridge(containers: Record<string, string>) {
+  return gatewayShape.parse({
+    IPAM: { Config: [{ Subnet: '172.18.0.0/16', Gateway: '172.18.0.1' }] },
+    Containers: {
+      'ingress-sbox': { Name: 'gateway_ingress-sbox', IPv4Address: '172.18.0.2/16' },
+      ...Object.fromEntries(
+        Object.entries(containers).map(([id, address]) => [id, { IPv4Address: `${address}/16` }]),
+      ),
+    },
+  })
+}
+
+const published = [{ protocol: 'tcp', port: 8080, targetPort: 80 }] as const
+const onIngress: SwarmService = {
+  ...{ ...vote, networkId: 'xyf5', vip: '10.0.0.2', publish: published },
+  tasks: [
+    { address: '10.0.0.4', state: 'active', slot: '1' },
+    { address: '10.0.0.5', state: 'active', slot: '2' },
+  ],
+}
+const here = container('c', {
+  places: [
+    { id: ID, v4: '10.0.1.4' },
+    { id: 'xyf5', v4: '10.0.0.4' },
+  ],
+})
+
+function fromOutside(services: readonly SwarmService[], gateways = { [here.Id]: '172.18.0.3' }) {
+  return snapshotOf({
+    engine: view([here], [overlay, ingress]),
+    ...{ services, namespaces: new Map(), node: 'node1', gateway: bridge(gateways) },
+  })
+}
+
+t.test('published ports lead to the tasks of this node, by the gateway bridge', (t) => {
+  const { networks, services } = fromOutside([vote, onIngress])
+  t.match(networks[1], {
+    name: 'docker_gwbridge',
+    subnets: ['172.18.0.0/16'],
+    attachment: { bridge: 'docker_gwbridge', sockets: [] },
+  })
+  t.notOk(networks[1] && 'namespace' in networks[1].attachment)
+  const own = services.filter(({ network }) => network === 'docker_gwbridge')
+  t.match(own, [
+    {
+      ...{ name: 'vote', mode: 'dnsrr', vips: [], autoVips: [], publish: published },
+      backends: [{ address: '172.18.0.3', state: 'active', slot: '1', node: 'node1' }],
+    },
+  ])
+  t.equal(own[0]?.backends.length, 1, 'once, though it is on two networks')
+  t.equal(services.find(({ network }) => network === 'overlay1')?.publish, undefined)
+  t.end()
+})
+
+t.test('a task drains there when it does on its own network', (t) => {
+  const [first, ...others] = vote.tasks
+  const draining: SwarmService = {
+    ...vote,
+    tasks: first ? [{ ...first, state: 'draining' }, ...others] : [],
+  }
+  for (const services of [
+    [draining, onIngress],
+    [onIngress, draining],
+  ])
+    t.equal(
+      fromOutside(services).services.find(({ network }) => network === 'docker_gwbridge')
+        ?.backends[0]?.state,
+      'draining',
+    )
+  t.end()
+})
+
+t.test('a dnsrr service publishes by a label', (t) => {
+  const labels = { 'fairlead.publish': '8080:80' }
+  const { services } = fromOutside([{ ...vote, mode: 'dnsrr', labels }])
+  t.same(
+    services.map(({ network, publish }) => [network, publish]),
+    [
+      ['overlay1', []],
+      ['docker_gwbridge', published],
+    ],
+  )
+  t.end()
+})
+
+t.test('nothing is published without an edge, or without a task here', (t) => {
+  t.same(
+    seen([vote, onIngress]).networks.map(({ name }) => name),
+    ['overlay1'],
+  )
+  const { networks } = fromOutside([vote, onIngress], {})
+  t.same(
+    networks.map(({ name }) => name),
+    ['overlay1'],
+  )
+  t.end()
+})
+
+t.test('two networks with one subnet are kept apart', (t) => {
+  const other = network({
+    ...{ Id: 'n2', Name: 'overlay2', Driver: 'overlay', Scope: 'swarm' },
+    IPAM: { Config: [{ Subnet: '10.0.1.0/24' }] },
+  })
+  const stopping = container('s', { places: [{ id: 'n2', v4: '10.0.1.4' }], stopping: true })
+  const { services } = snapshotOf({
+    engine: view([here, stopping], [overlay, other]),
+    ...{ services: [vote, { ...vote, networkId: 'n2' }], namespaces: new Map(), node: 'node1' },
+  })
+  t.same(
+    services.map(({ network, backends }) => [network, backends[0]?.state]),
+    [
+      ['overlay1', 'active'],
+      ['overlay2', 'draining'],
+    ],
   )
   t.end()
 })
