@@ -1,6 +1,7 @@
 /** The Docker source on a real engine: services of its containers, from their birth to their end. */
 import { join } from 'node:path'
 import t from 'tap'
+import type { ServiceView } from '../../src/api/schema.js'
 import { Agent } from '../lib/agent.js'
 import { DockerEngine, engineWaitMs, image } from '../lib/engine.js'
 import { type Daemon, NetLab, run, until } from '../lib/netns.js'
@@ -10,13 +11,6 @@ const compose = (service: string, number: number): string[] => [
   ...['--label', `com.docker.compose.service=${service}`],
   ...['--label', `com.docker.compose.container-number=${number}`],
 ]
-
-interface Service {
-  readonly mode: string
-  readonly algorithm: string
-  readonly vips: readonly string[]
-  readonly backends: readonly { address: string; state: string; slot?: string; weight: number }[]
-}
 
 class Scene {
   private constructor(
@@ -53,12 +47,12 @@ class Scene {
     return id.slice(0, 12)
   }
 
-  async service(name: string): Promise<Service> {
-    return JSON.parse(await this.agent.command('show', `net1/${name}`, '--json')) as Service
+  service(name: string): Promise<ServiceView> {
+    return this.agent.api.service('net1', name)
   }
 
   /** Waits until a service's backends have these states, by slot or in any order. */
-  states(name: string, ...expected: string[]): Promise<Service> {
+  states(name: string, ...expected: string[]): Promise<ServiceView> {
     return until(
       `${name} to be ${expected.join(', ') || 'empty'}`,
       async () => {
@@ -72,7 +66,7 @@ class Scene {
   }
 
   async problems(): Promise<string> {
-    return this.agent.command('problems', '--json')
+    return JSON.stringify(await this.agent.api.problems())
   }
 
   async sandbox(container: string): Promise<string> {

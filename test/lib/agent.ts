@@ -32,6 +32,8 @@ export class Agent {
   readonly file: string
   readonly socket: string
   readonly pins: string
+  /** For what is asked over and over: a command costs a process. */
+  readonly api: AgentClient
   process: Daemon | undefined
 
   constructor(
@@ -42,6 +44,7 @@ export class Agent {
     this.folder = mkdtempSync(join(tmpdir(), `fairlead-${name}-`))
     this.file = join(this.folder, 'fairlead.yaml')
     this.socket = join(this.folder, 'api.sock')
+    this.api = new AgentClient(this.socket)
     this.pins = `/sys/fs/bpf/${lab.prefix}-${name}`
     lab.atClose(() => rmSync(this.folder, { recursive: true, force: true }))
     // For an agent that had to be killed: it cannot remove its own pins.
@@ -112,7 +115,7 @@ export class Agent {
 
   /** By the API: a command takes half a second of CPU to start. */
   async revision(): Promise<Revision> {
-    return (await new AgentClient(this.socket).status()).revision
+    return (await this.api.status()).revision
   }
 
   /** Runs `fairlead …` against this agent. */

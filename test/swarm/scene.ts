@@ -129,7 +129,7 @@ class Scene {
     const label = ['service', 'update', '--quiet', '--no-resolve-image', '--detach', '--label-add']
     await this.docker(...label, 'fairlead.ttl=30s', 'vote')
     const labelled = async (): Promise<boolean> =>
-      (await this.stage.manager.agent.command('show', KEY)).includes('30 s')
+      (await this.stage.service(this.stage.manager, KEY)).ttlSeconds === 30
     await until('the label to be taken up', labelled, engineWaitMs)
     check('a label of the service is taken up on the manager', true)
   }
@@ -354,6 +354,9 @@ class Scene {
     title('a node is drained: its tasks move')
     const [first, second] = this.stage.nodes
     if (first === undefined || second === undefined) throw new Error('no nodes')
+    const attached = async (): Promise<boolean> =>
+      (await second.agent.api.status()).attachments.some(({ network }) => network === 'overlay1')
+    check(`overlay1 is attached on ${second.name}`, await attached())
     await this.docker('node', 'update', '--availability', 'drain', second.name)
     await until(
       'its tasks to move',
@@ -365,9 +368,10 @@ class Scene {
     check('both replicas answer', [...answers.values()].join() === '2,2', [...answers].join(' '))
     await until(
       'nothing to be attached on the drained node',
-      async () => !(await second.agent.command('status')).includes('br0'),
+      async () => !(await attached()),
       engineWaitMs,
     )
+    check('nothing of it is attached there any more', true)
     await this.docker('node', 'update', '--availability', 'active', second.name)
     await this.stage.container(second, 'client')
     await this.stage.settled(KEY, 2)
@@ -381,7 +385,7 @@ class Scene {
     for (const node of this.stage.nodes)
       await until(
         `${node.name} to forget vote`,
-        async () => !(await node.agent.command('services')).includes('vote'),
+        async () => !(await node.agent.api.services()).some(({ name }) => name === 'vote'),
         engineWaitMs,
       )
     check('no agent knows the service', true)

@@ -1,4 +1,5 @@
 /** A swarm of two real engines on a wire, each in namespaces of its own, with an agent on each node. */
+import type { ServiceView } from '../../src/api/schema.js'
 import { Agent } from '../lib/agent.js'
 import { DockerEngine, engineWaitMs } from '../lib/engine.js'
 import { type Daemon, NetLab, type Namespace, run, until } from '../lib/netns.js'
@@ -11,17 +12,6 @@ export interface SwarmNode {
   readonly space: Namespace
   readonly engine: DockerEngine
   readonly agent: Agent
-}
-
-export interface ServiceView {
-  readonly mode: string
-  readonly vips: readonly string[]
-  readonly backends: readonly {
-    readonly address: string
-    readonly state: string
-    readonly slot?: string
-    readonly node?: string
-  }[]
 }
 
 export class SwarmStage {
@@ -119,8 +109,10 @@ export class SwarmStage {
     )
   }
 
-  async service({ agent }: SwarmNode, key: string): Promise<ServiceView> {
-    return JSON.parse(await agent.command('show', key, '--json')) as ServiceView
+  /** @param key `network/service` */
+  service({ agent }: SwarmNode, key: string): Promise<ServiceView> {
+    const [network = '', name = ''] = key.split('/')
+    return agent.api.service(network, name)
   }
 
   /** Waits until the agents of all nodes have so many active backends and no other ones. */
@@ -132,7 +124,7 @@ export class SwarmStage {
           const { backends } = await this.service(node, key)
           if (backends.length === active && backends.every(({ state }) => state === 'active'))
             return true
-          throw new Error(`${JSON.stringify(backends)} ${await node.agent.command('problems')}`)
+          throw new Error(JSON.stringify([backends, await node.agent.api.problems()]))
         },
         engineWaitMs,
       )
