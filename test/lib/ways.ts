@@ -21,7 +21,7 @@ export interface WayBackend {
 }
 
 interface FlowRow {
-  readonly last_seen: number
+  readonly flow: { readonly last_seen: number }
 }
 
 export class Way {
@@ -95,8 +95,9 @@ export class Way {
     for (const name of ['flows4', 'flows6', 'embryonic4', 'embryonic6']) {
       using map: BpfMap = Maps.openPinned(`${this.agent.pins}/maps/${name}`)
       for (const [key, value] of [...map.entries()]) {
-        const row = value as unknown as FlowRow
-        map.set(key, { ...row, last_seen: (row.last_seen - seconds * hz) >>> 0 })
+        const { flow, ...row } = value as unknown as FlowRow
+        const last_seen = (flow.last_seen - seconds * hz) >>> 0
+        map.set(key, { ...row, flow: { ...flow, last_seen } })
       }
     }
   }
