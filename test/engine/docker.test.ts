@@ -51,14 +51,16 @@ class Scene {
     return this.agent.api.service('net1', name)
   }
 
-  /** Waits until a service's backends have these states, by slot or in any order. */
+  /** Waits until a service's backends have these states, in the kernel and in DNS. */
   states(name: string, ...expected: string[]): Promise<ServiceView> {
     return until(
       `${name} to be ${expected.join(', ') || 'empty'}`,
       async () => {
         const service = await this.service(name)
         const states = service.backends.filter(({ address }) => !address.includes(':'))
-        if (states.map(({ state }) => state).join() === expected.join()) return service
+        const { desired, answering } = await this.agent.revision()
+        const asExpected = states.map(({ state }) => state).join() === expected.join()
+        if (asExpected && desired === answering) return service
         throw new Error(JSON.stringify(service.backends))
       },
       engineWaitMs,

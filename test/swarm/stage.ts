@@ -115,15 +115,17 @@ export class SwarmStage {
     return agent.api.service(network, name)
   }
 
-  /** Waits until the agents of all nodes have so many active backends and no other ones. */
+  /** Waits until all nodes answer with so many active backends and no other ones. */
   async settled(key: string, active: number, nodes = this.nodes): Promise<void> {
     for (const node of nodes)
       await until(
         `${key} to have ${active} backends on ${node.name}`,
         async () => {
           const { backends } = await this.service(node, key)
-          if (backends.length === active && backends.every(({ state }) => state === 'active'))
-            return true
+          const { desired, answering } = await node.agent.revision()
+          const asExpected =
+            backends.length === active && backends.every(({ state }) => state === 'active')
+          if (asExpected && desired === answering) return true
           throw new Error(JSON.stringify([backends, await node.agent.api.problems()]))
         },
         engineWaitMs,
