@@ -108,6 +108,8 @@ async function tally(requests: Daemon): Promise<{ ok: number; failed: number; er
 async function replacement(requests: Daemon, plan: Plan, killed: Replica): Promise<void> {
   title('a replica is killed and returns, under the same VIP, while requests go on')
   await tally(requests)
+  // It was halted, perhaps while it asked for the name: the resolver may have given up since.
+  await until('the client to go on', async () => (await tally(requests)).ok > 0)
   const tasks = async (): Promise<string> => (await dig('tasks.vote')).sort().join(' ')
   const [address = ''] = killed.addresses
   killed.state = 'draining'
