@@ -6,14 +6,12 @@
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { edgeWire, holdXdp } from '../../test/lib/edgeWire.js'
-import { NetLab } from '../../test/lib/netns.js'
+import { holdXdp, inEdgeWire } from '../../test/lib/edgeWire.js'
 import { Bench, type Case, NIC } from './cases.js'
 import { measure, type Results } from './measure.js'
 import { AIMS, document, table, verdicts } from './report.js'
 import { FLOW_ROWS } from './scene.js'
 
-const INSIDE = 'FAIRLEAD_BENCH_INSIDE'
 const DEFAULT_ROUNDS = 25
 
 /** Beyond this no round starts; what there is then counts. */
@@ -56,24 +54,7 @@ function run(rounds: number, only: string): Results {
   }
 }
 
-/** Once more, in a namespace whose routes and neighbours the programs of a NIC can ask. */
-async function startInside(): Promise<number> {
-  const lab = new NetLab()
-  try {
-    const { node } = await edgeWire(lab)
-    const env = { ...process.env, [INSIDE]: '1' }
-    const child = node.spawn(process.execPath, process.argv.slice(1), env)
-    const code = await child.exited
-    console.log(child.stdout.trim())
-    console.error(child.stderr.trim())
-    return code
-  } finally {
-    await lab.close()
-  }
-}
-
-async function main(): Promise<number> {
-  if (process.env[INSIDE] === undefined) return startInside()
+async function atNic(): Promise<number> {
   const release = await holdXdp(NIC)
   try {
     return report()
@@ -100,7 +81,7 @@ function report(): number {
 }
 
 try {
-  process.exitCode = await main()
+  process.exitCode = await inEdgeWire(atNic)
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   process.exitCode = 2

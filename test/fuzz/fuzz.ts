@@ -6,12 +6,10 @@
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { edgeWire, holdXdp, ifindexOf } from '../lib/edgeWire.js'
-import { NetLab } from '../lib/netns.js'
+import { holdXdp, ifindexOf, inEdgeWire } from '../lib/edgeWire.js'
 import { openEdgeWorld } from './edgeWorld.js'
 import { describeFailure, Fuzzer, openWorld } from './fuzzer.js'
 
-const INSIDE = 'FAIRLEAD_FUZZ_INSIDE'
 const { values } = parseArgs({
   options: {
     count: { type: 'string', default: '1000000' },
@@ -71,20 +69,4 @@ async function atEdge(): Promise<number> {
   }
 }
 
-async function startInside(): Promise<number> {
-  const lab = new NetLab()
-  try {
-    const { node } = await edgeWire(lab)
-    const env = { ...process.env, [INSIDE]: '1' }
-    const child = node.spawn(process.execPath, process.argv.slice(1), env)
-    const code = await child.exited
-    console.log(child.stdout.trim())
-    console.error(child.stderr.trim())
-    return code
-  } finally {
-    await lab.close()
-  }
-}
-
-if (!values.edge) process.exitCode = atContainers()
-else process.exitCode = process.env[INSIDE] === undefined ? await startInside() : await atEdge()
+process.exitCode = values.edge ? await inEdgeWire(atEdge) : atContainers()

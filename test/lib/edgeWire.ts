@@ -66,3 +66,26 @@ export async function holdXdp(link: string): Promise<() => void> {
     throw error
   }
 }
+
+const INSIDE = 'FAIRLEAD_INSIDE'
+
+/**
+ * Does `work` in such a namespace: starts this program once more there, with the same arguments.
+ *
+ * @returns the exit code, of the one inside or of `work`
+ */
+export async function inEdgeWire(work: () => number | Promise<number>): Promise<number> {
+  if (process.env[INSIDE] !== undefined) return work()
+  const lab = new NetLab()
+  try {
+    const { node } = await edgeWire(lab)
+    const env = { ...process.env, [INSIDE]: '1' }
+    const child = node.spawn(process.execPath, process.argv.slice(1), env)
+    const code = await child.exited
+    console.log(child.stdout.trim())
+    console.error(child.stderr.trim())
+    return code
+  } finally {
+    await lab.close()
+  }
+}
