@@ -266,6 +266,12 @@ struct netns {
 	__u32 networks[MAX_SOCKET_NETWORKS]; /* in the order of lookup; 0 ends */
 };
 
+/* Where the agent answers in the place of a namespace's resolver; 0: it does not. */
+struct resolver {
+	__be16 udp_port;
+	__be16 tcp_port;
+};
+
 struct name_key {
 	__u32 kind; /* enum name_kind */
 	__u32 id;
@@ -565,6 +571,22 @@ struct {
 	__type(key, __u64); /* netns cookie */
 	__type(value, struct netns);
 } netnses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* netns cookie */
+	__type(value, struct resolver);
+} resolvers SEC(".maps");
+
+/* Until when the agent is sure to answer: an agent that hangs must not keep names from anybody. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64); /* ns of CLOCK_MONOTONIC */
+} resolving SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

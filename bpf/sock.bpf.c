@@ -14,6 +14,7 @@
 #include <linux/errno.h>
 #include <bpf/bpf_helpers.h>
 
+#include "resolver.h"
 #include "sock.h"
 #include "sockops.h"
 #include "sockudp.h"
@@ -226,12 +227,12 @@ static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int 
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
 		return PROCEED;
-	netns = netns_of(ctx);
+	read_address(ctx, family, &to);
+	netns = lead_question(ctx, &to) ? NULL : netns_of(ctx);
 	if (!netns) {
 		forget_peer(ctx);
 		return PROCEED;
 	}
-	read_address(ctx, family, &to);
 	reason = find_service(netns, &to, &match);
 	if (!reason && match.service)
 		reason = choose_free(ctx, &match, &to, &backend_id, &backend);
@@ -263,17 +264,20 @@ int sock_connect6(struct bpf_sock_addr *ctx)
 
 static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int family)
 {
-	struct netns *netns = netns_of(ctx);
 	struct backend *backend = NULL;
 	enum drop_reason reason;
 	struct endpoint to = {};
 	struct match match = {};
 	struct caller caller;
+	struct netns *netns;
 	__u32 backend_id = 0;
 
-	if (!netns || ctx->protocol != IPPROTO_UDP)
+	if (ctx->protocol != IPPROTO_UDP)
 		return PROCEED;
 	read_address(ctx, family, &to);
+	netns = lead_question(ctx, &to) ? NULL : netns_of(ctx);
+	if (!netns)
+		return PROCEED;
 	reason = find_service(netns, &to, &match);
 	if (reason)
 		return refuse(reason);
@@ -329,6 +333,8 @@ static __always_inline void translate_source(struct bpf_sock_addr *ctx, const in
 	struct udp_from *vip;
 
 	read_address(ctx, family, &from);
+	if (show_resolver(ctx, &from))
+		return;
 	if (ctx->sk->dst_port && show_peer(ctx, family, &from))
 		return;
 	if (!netns_of(ctx))
@@ -358,7 +364,8 @@ int sock_peername4(struct bpf_sock_addr *ctx)
 	struct endpoint peer = {};
 
 	read_address(ctx, AF_INET, &peer);
-	show_peer(ctx, AF_INET, &peer);
+	if (!show_resolver(ctx, &peer))
+		show_peer(ctx, AF_INET, &peer);
 	return PROCEED;
 }
 
@@ -368,7 +375,8 @@ int sock_peername6(struct bpf_sock_addr *ctx)
 	struct endpoint peer = {};
 
 	read_address(ctx, AF_INET6, &peer);
-	show_peer(ctx, AF_INET6, &peer);
+	if (!show_resolver(ctx, &peer))
+		show_peer(ctx, AF_INET6, &peer);
 	return PROCEED;
 }
 

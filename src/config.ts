@@ -60,6 +60,8 @@ export interface DockerConfig {
   readonly services: 'all' | 'labelled'
   /** Names are answered at each network's gateway. */
   readonly dns: boolean
+  /** Containers that are answered where they ask the engine's resolver. */
+  readonly resolver: 'all' | 'labelled' | 'none'
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -188,6 +190,7 @@ function dockerOf(given: NonNullable<AgentSection['docker']>): DockerConfig {
     socketPath: given.socket ?? '/var/run/docker.sock',
     services: given.services ?? 'all',
     dns: given.dns ?? false,
+    resolver: given.resolver ?? 'labelled',
   }
 }
 

@@ -170,8 +170,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     health: () => health,
     ...(config.metricsBackends !== undefined && { maxBackends: config.metricsBackends }),
   })
+  const probes = probeOpener()
   const health: HealthSource = new HealthSource({
-    opener: probeOpener(),
+    opener: probes,
     onStates: (changes) => model.setStates(changes),
     observer: metrics.health,
     log,
@@ -187,6 +188,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     },
     open: openListener,
     identify: namespaceInode,
+    containers: {
+      redirect: dataplane.resolvers,
+      openStream: (namespace) => probes.socket(namespace, 4),
+    },
     observer: metrics.dns,
     onProblem: () => problems.report('dns', dns.problems()),
   })

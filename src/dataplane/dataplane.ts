@@ -27,6 +27,7 @@ import {
 import { KernelReadback } from './readback.js'
 import { OrphanSockets } from './orphans.js'
 import { Reconciler } from './reconciler.js'
+import { Resolvers } from './resolvers.js'
 import { Sweeper } from './sweep.js'
 import type { SweepData, SweepResult } from './sweepThread.js'
 
@@ -65,6 +66,7 @@ const RETRY_MS = 1_000
 
 export class Dataplane {
   readonly readback: Readback
+  readonly resolvers: Resolvers
   readonly features: HostFeatures
   readonly #maps: PinnedMaps
   readonly #networkName: (id: number) => string | undefined
@@ -128,6 +130,7 @@ export class Dataplane {
     this.#lock = lock
     this.#log = options.log
     this.features = features
+    this.resolvers = new Resolvers(maps.get('resolvers'), maps.get('resolving'))
     let mapProblems: readonly Problem[] = []
     const tell = () => options.onProblems?.([...mapProblems, ...this.#attachments.problems()])
     this.#reconciler = new Reconciler(installer, {
@@ -224,6 +227,7 @@ export class Dataplane {
     await this.#orphans?.close()
     await this.#attachments.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
+    this.resolvers.pause()
     this.#maps.close()
     this.#lock.close()
   }

@@ -49,6 +49,7 @@ const RECORDS: Readonly<Record<string, Value>> = {
     resets: U32,
   },
   netns: { networks: [U32, 2, 3, 4, 5, 6, 7, 8] },
+  resolver: { udp_port: U16, tcp_port: U16 },
   name_key: { kind: U32, id: U32 },
   name: { text: 'x'.repeat(131) },
   layout: { version: U32, incarnation: U32 },

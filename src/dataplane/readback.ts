@@ -30,6 +30,7 @@ const COUNTED = [
   'ports6',
   'services',
   'netnses',
+  'resolvers',
   'names',
   'flows4',
   'flows6',

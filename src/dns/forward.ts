@@ -7,7 +7,7 @@
  */
 
 import { setMaxListeners } from 'node:events'
-import { askUdp, askTcp, UpstreamTimeout, type UpstreamQuestion } from './upstream.js'
+import { askUdp, askTcp, UpstreamTimeout, type Asking, type UpstreamQuestion } from './upstream.js'
 import { formatListen, type ListenAddress } from '../model/address.js'
 import type { DnsObserver } from '../model/observe.js'
 import { FLAG_CD, FLAG_TC, rcodeName, rcodeOf, type PeekedQuery } from './query.js'
@@ -23,7 +23,34 @@ export interface ForwardOptions {
   readonly deadlineMs: number
   /** Askers waiting at the same time. */
   readonly maxInFlight: number
+  /** Shared with other forwarders. */
+  readonly waiting: Waiting
   readonly observer: DnsObserver
+  /** Absent: from the agent's own namespace. */
+  readonly asking?: Asking
+}
+
+/** Askers that wait for upstreams, whichever forwarder they wait for. */
+export class Waiting {
+  #count = 0
+
+  constructor(
+    readonly max: number,
+    private readonly onCount: () => void,
+  ) {}
+
+  get count(): number {
+    return this.#count
+  }
+
+  get isFull(): boolean {
+    return this.#count >= this.max
+  }
+
+  add(change: number): void {
+    this.#count += change
+    this.onCount()
+  }
 }
 
 /** The upstream's whole message; undefined: none answered. */
@@ -59,7 +86,8 @@ export class Forwarder {
    *          never called either.
    */
   forward(query: PeekedQuery, done: Waiter): boolean {
-    if (this.#inFlight >= this.#options.maxInFlight || this.#abort.signal.aborted) return false
+    const { maxInFlight, waiting: all } = this.#options
+    if (this.#inFlight >= maxInFlight || all.isFull || this.#abort.signal.aborted) return false
     this.#count(1)
     const checkingDisabled = (query.flags & FLAG_CD) !== 0
     const key = `${query.edns?.dnssecOk ?? '-'} ${checkingDisabled} ${query.key}`
@@ -78,6 +106,11 @@ export class Forwarder {
     }
     this.#start(() => void this.#askAll(question).then((result) => this.#settle(key, result)))
     return true
+  }
+
+  /** Askers that wait now. */
+  get inFlight(): number {
+    return this.#inFlight
   }
 
   close(): void {
@@ -114,7 +147,7 @@ export class Forwarder {
 
   #count(change: number): void {
     this.#inFlight += change
-    this.#options.observer.inFlight(this.#inFlight)
+    this.#options.waiting.add(change)
   }
 
   /** SERVFAIL and REFUSED send us on to the next; the last one's word then stands. */
@@ -141,14 +174,14 @@ export class Forwarder {
     timeoutMs: number,
   ): Promise<{ outcome: string; reply?: Buffer }> {
     const started = performance.now()
-    const { observer } = this.#options
+    const { observer, asking = { udp: askUdp, tcp: askTcp } } = this.#options
     let result: { outcome: string; reply?: Buffer }
     try {
       const common = { upstream, question, signal: this.#abort.signal, observer }
-      let reply = await askUdp({ ...common, timeoutMs })
+      let reply = await asking.udp({ ...common, timeoutMs })
       if ((reply.readUInt16BE(2) & FLAG_TC) !== 0) {
         const left = timeoutMs - (performance.now() - started)
-        reply = await askTcp({ ...common, timeoutMs: Math.max(left, 1) })
+        reply = await asking.tcp({ ...common, timeoutMs: Math.max(left, 1) })
       }
       result = { outcome: rcodeName(rcodeOf(reply)), reply }
     } catch (error) {

@@ -13,12 +13,19 @@ const UDP_BUFFER_BYTES = 4 * 1024 * 1024
 /** Nothing tells when another namespace is mounted at a path. */
 const LOOK_MS = 1000
 
+export interface Ports {
+  readonly udp: number
+  readonly tcp: number
+}
+
 export interface ListenerOptions {
   readonly endpoint: ListenAddress
   readonly namespace: string | undefined
   readonly open: SocketOpener | undefined
   /** What tells one namespace at a path from the next. Absent: namespaces are never replaced. */
   readonly identify: NamespaceIdentifier | undefined
+  /** Between two looks at that. Default 1000. */
+  readonly lookMs?: number
   readonly responder: Responder
   readonly observer: DnsObserver
   readonly maxConnections: number
@@ -45,12 +52,19 @@ export class Listener {
     this.#options = options
     this.#waitMs = options.retryMs[0]
     if (options.namespace === undefined || options.identify === undefined) return
-    this.#looks = setInterval(() => void this.#look(), LOOK_MS)
+    this.#looks = setInterval(() => void this.#look(), options.lookMs ?? LOOK_MS)
     this.#looks.unref()
   }
 
   get isOpen(): boolean {
     return this.#udp !== undefined && this.#tcp !== undefined
+  }
+
+  /** Undefined while it is not open. The endpoint's, unless that left the choice to the kernel. */
+  get ports(): Ports | undefined {
+    const tcp = this.#tcp?.address()
+    if (this.#udp === undefined || typeof tcp !== 'object' || tcp === null) return undefined
+    return { udp: this.#udp.address().port, tcp: tcp.port }
   }
 
   /** Resolves after the first attempt, however it ended. */

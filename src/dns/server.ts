@@ -9,7 +9,8 @@ import { family, formatListen, parseListen, type ListenAddress } from '../model/
 import type { DnsObserver } from '../model/observe.js'
 import type { SocketOpener } from '../model/sockets.js'
 import type { Problem, State } from '../model/types.js'
-import { Forwarder } from './forward.js'
+import { ContainerListeners, type ContainerHost } from './containers.js'
+import { Forwarder, Waiting } from './forward.js'
 import { Listener } from './listener.js'
 import type { Random } from './reply.js'
 import { Responder } from './responder.js'
@@ -49,6 +50,8 @@ export interface DnsServerOptions {
   readonly open?: SocketOpener
   /** Follows namespaces that are replaced under their path. Absent: they are not. */
   readonly identify?: NamespaceIdentifier
+  /** For containers that ask by an engine's resolver. Absent, or without `open`: they are left to it. */
+  readonly containers?: ContainerHost
   readonly observer: DnsObserver
   /** Orders the records of a reply. Default Math.random. */
   readonly random?: Random
@@ -84,11 +87,15 @@ interface Held {
 
 const DNS_PORT = 53
 const MAX_UPSTREAMS = 3
+/** None of them costs a descriptor. */
+const MAX_WAITING_CONTAINERS = 16_384
+const RETRY_MS = [1000, 30_000] as const
 const SOURCE = 'dns'
 
 export class DnsServer {
   readonly #options: DnsServerOptions
   readonly #forwarder: Forwarder
+  readonly #containers: ContainerListeners | undefined
   readonly #held = new Map<string, Held>()
   /** Faults of the configuration and of what the state asks for, by item. */
   #faults: ReadonlyMap<string, Problem> = new Map()
@@ -112,12 +119,21 @@ export class DnsServer {
     } catch (cause) {
       throw new FairleadError('CONFIG', `dns: ${(cause as Error).message}`, { cause })
     }
+    const maxInFlight = config.maxInFlight ?? 1024
+    const told = (): void => observer.inFlight(ours.count + theirs.count)
+    const ours = new Waiting(maxInFlight, told)
+    const theirs = new Waiting(MAX_WAITING_CONTAINERS, told)
     this.#forwarder = new Forwarder({
-      upstreams,
-      observer,
+      ...{ upstreams, observer, maxInFlight, waiting: ours },
       timeoutMs: config.timeoutMs ?? 2000,
       deadlineMs: config.deadlineMs ?? 4500,
-      maxInFlight: config.maxInFlight ?? 1024,
+    })
+    const { containers, open, identify, random = Math.random } = options
+    if (containers === undefined || open === undefined) return
+    this.#containers = new ContainerListeners({
+      ...{ ...containers, open, identify, observer, random, waiting: theirs },
+      retryMs: config.retryMs ?? RETRY_MS,
+      onProblem: () => this.#report(),
     })
   }
 
@@ -133,6 +149,7 @@ export class DnsServer {
       const still = this.#wanted.get(key)
       if (still !== undefined) responder.setZone(this.#zone, still.asker)
     }
+    this.#containers?.setState(this.#zone, state)
     const before = this.#reconciled
     const reconciled = before.then(() => this.#reconcile())
     // One state's failure is its caller's to hear of, and must not hold up the next.
@@ -149,6 +166,7 @@ export class DnsServer {
     if (this.#closed) return
     const fresh = [...this.#wanted.values()].filter(({ key }) => !this.#held.has(key))
     await Promise.all(fresh.map((wanted) => this.#open(wanted)))
+    await this.#containers?.reconcile()
     this.#report()
   }
 
@@ -169,12 +187,13 @@ export class DnsServer {
   /** What is wrong now. */
   problems(): readonly Problem[] {
     const failed = [...this.#held.values()].flatMap(({ problem }) => problem ?? [])
-    return [...this.#faults.values(), ...failed]
+    return [...this.#faults.values(), ...failed, ...(this.#containers?.problems() ?? [])]
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#forwarder.close()
+    await this.#containers?.close()
     await this.#reconciled
     const held = [...this.#held.values()]
     this.#held.clear()
@@ -266,7 +285,7 @@ export class DnsServer {
       observer,
       maxConnections: config.maxConnections ?? 256,
       idleMs: config.idleMs ?? 10_000,
-      retryMs: config.retryMs ?? [1000, 30_000],
+      retryMs: config.retryMs ?? RETRY_MS,
       onState: (failure) => {
         const held = this.#held.get(key)
         if (held?.listener !== listener) return

@@ -6,7 +6,7 @@
 
 import { createSocket } from 'node:dgram'
 import { randomInt } from 'node:crypto'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { family, type ListenAddress } from '../model/address.js'
 import type { DnsObserver } from '../model/observe.js'
 import { FLAG_CD, FLAG_QR, FLAG_RD, HEADER_BYTES, peekQuestion } from './query.js'
@@ -35,7 +35,7 @@ export class UpstreamTimeout extends Error {
 }
 
 /** EDNS options are between neighbours (RFC 6891, 6.1.1): the asker's are not passed on. */
-function writeQuery(question: UpstreamQuestion, id: number): Buffer {
+export function writeQuery(question: UpstreamQuestion, id: number): Buffer {
   const { bytes, checkingDisabled, dnssecOk } = question
   const query = Buffer.alloc(bytes.length + (dnssecOk === undefined ? 0 : 11))
   bytes.copy(query)
@@ -48,7 +48,7 @@ function writeQuery(question: UpstreamQuestion, id: number): Buffer {
   return query
 }
 
-function isReplyTo(message: Buffer, id: number, question: UpstreamQuestion): boolean {
+export function isReplyTo(message: Buffer, id: number, question: UpstreamQuestion): boolean {
   return (
     message.length >= HEADER_BYTES &&
     message.readUInt16BE(0) === id &&
@@ -58,7 +58,7 @@ function isReplyTo(message: Buffer, id: number, question: UpstreamQuestion): boo
   )
 }
 
-interface Ending {
+export interface Ending {
   readonly resolve: (reply: Buffer) => void
   readonly reject: (error: Error) => void
 }
@@ -67,7 +67,7 @@ interface Ending {
  * Runs `start` until it ends, the time is up or the signal comes; then `stop`, once.
  * @throws UpstreamTimeout, or the socket's error
  */
-function bounded(
+export function bounded(
   { timeoutMs, signal }: Exchange,
   start: (ending: Ending) => () => void,
 ): Promise<Buffer> {
@@ -86,7 +86,16 @@ function bounded(
     const timer = setTimeout(() => fail(new UpstreamTimeout()), timeoutMs)
     signal.addEventListener('abort', aborted)
     const stop = start({ resolve: (reply) => end(() => resolve(reply)), reject: fail })
+    if (signal.aborted) aborted()
   })
+}
+
+/** How upstreams are asked. */
+export interface Asking {
+  /** @returns a whole reply, possibly one with TC set */
+  udp(exchange: Exchange): Promise<Buffer>
+  /** @returns a whole reply */
+  tcp(exchange: Exchange): Promise<Buffer>
 }
 
 /** @returns a whole reply, possibly one with TC set */
@@ -111,10 +120,18 @@ export function askUdp(exchange: Exchange): Promise<Buffer> {
 
 /** @returns a whole reply */
 export function askTcp(exchange: Exchange): Promise<Buffer> {
-  const { upstream, question } = exchange
+  const { host, port } = exchange.upstream
+  return askBy(connect({ host, port }), exchange)
+}
+
+/**
+ * @param socket is being connected to the upstream; closed in the end
+ * @returns      a whole reply
+ */
+export function askBy(socket: Socket, exchange: Exchange): Promise<Buffer> {
+  const { question } = exchange
   return bounded(exchange, ({ resolve, reject }) => {
     const id = randomInt(0x1_0000)
-    const socket = connect({ host: upstream.host, port: upstream.port })
     let received: Buffer = Buffer.alloc(0)
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('the upstream closed the connection')))

@@ -34,6 +34,11 @@ export interface Asker {
   readonly networks: readonly string[]
   /** Of a service `stack_name`, this asker may say just `name`. */
   readonly stack?: string
+  /**
+   * Another resolver knows the asker's networks as well: ours are only services, what is below them and
+   * what belongs to them; of addresses only VIPs. All else is its to give, or to deny.
+   */
+  readonly shared?: boolean
 }
 
 /** What a name turned out to be. */
@@ -69,7 +74,11 @@ export interface Resolution {
 export const NAMESERVER_LABEL = 'ns'
 const TASKS_PREFIX = 'tasks.'
 const PORT_NAME = /^_([^.]+)\._(tcp|udp)\.(.+)$/
+/** What is a service's. */
+const SERVED: ReadonlySet<Found['kind']> = new Set(['service', 'backends', 'port', 'pointer'])
 const PROTOCOL_NAME = /^_(tcp|udp)\.(.+)$/
+
+type Asking = Pick<Asker, 'stack' | 'shared'>
 
 /** By a word of a service's backends: the names of those that have it, and of some that had it. */
 type Whose = Map<string, string[]>
@@ -159,21 +168,25 @@ class NetworkNames {
     return undefined
   }
 
-  find(name: string, stack: string | undefined): Found | undefined {
-    if (name.startsWith('_')) return this.#findPort(name, stack)
+  find(name: string, asking: Asking): Found | undefined {
+    const { stack, shared } = asking
+    if (name.startsWith('_')) return this.#findPort(name, asking)
     const services = this.services(name, stack)
     if (services !== undefined) return { kind: 'service', services, tasks: false }
     if (name.startsWith(TASKS_PREFIX)) {
       const behind = this.services(name.slice(TASKS_PREFIX.length), stack)
       if (behind !== undefined) return { kind: 'service', services: behind, tasks: true }
     }
-    const host = this.#hostNamed(name)
+    const host = shared === true ? undefined : this.#hostNamed(name)
     if (host !== undefined) return host
     for (const [head, tail] of cuts(name)) {
-      const backends = this.#oneOf(head, this.services(tail, stack) ?? [])
+      const backends =
+        oneOf(this.services(tail, stack), ({ slot, hostname, address }) =>
+          [slot, hostname, addressLabel(address)].includes(head),
+        ) ?? oneOf(this.services(head, stack), ({ slot }) => slot === tail)
       if (backends !== undefined) return backends
     }
-    if (name === NAMESERVER_LABEL) {
+    if (name === NAMESERVER_LABEL && shared !== true) {
       const addresses = this.network.dns.listen.map((text) => parseListen(text, 53).host)
       return {
         kind: 'nameserver',
@@ -183,34 +196,22 @@ class NetworkNames {
     return undefined
   }
 
-  /** `slot.service`, and as well `hostname.service` and `10-0-0-5.service`. */
-  #oneOf(label: string, services: readonly Service[]): Found | undefined {
-    for (const service of services) {
-      const backends = service.backends.filter(
-        ({ slot, hostname, address }) =>
-          slot === label || hostname === label || addressLabel(address) === label,
-      )
-      if (backends.length > 0) return { kind: 'backends', ttlSeconds: service.ttlSeconds, backends }
-    }
-    return undefined
-  }
-
-  #findPort(name: string, stack: string | undefined): Found | undefined {
+  #findPort(name: string, asking: Asking): Found | undefined {
     const [, label, protocol, owner] = PORT_NAME.exec(name) ?? []
     if (label !== undefined && protocol !== undefined && owner !== undefined) {
-      const ports = this.#ports(owner, protocol as Protocol, stack).filter(
+      const ports = this.#ports(owner, protocol as Protocol, asking).filter(
         ({ port }) => port.name === label || String(port.port) === label,
       )
       return ports.length === 0 ? undefined : { kind: 'port', ports }
     }
     const [, below, parent] = PROTOCOL_NAME.exec(name) ?? []
     if (below === undefined || parent === undefined) return undefined
-    const any = this.#ports(parent, below as Protocol, stack).length > 0
+    const any = this.#ports(parent, below as Protocol, asking).length > 0
     return any ? { kind: 'empty' } : undefined
   }
 
-  #ports(owner: string, protocol: Protocol, stack: string | undefined): ServicePort[] {
-    const found = owner.startsWith('_') ? undefined : this.find(owner, stack)
+  #ports(owner: string, protocol: Protocol, asking: Asking): ServicePort[] {
+    const found = owner.startsWith('_') ? undefined : this.find(owner, asking)
     if (found?.kind !== 'service') return []
     return found.services.flatMap((service) =>
       service.ports
@@ -231,11 +232,12 @@ class NetworkNames {
     return backends.length === 0 ? undefined : { kind: 'backends', ttlSeconds, backends }
   }
 
-  pointer(address: string): Found | undefined {
+  pointer(address: string, { shared }: Asking): Found | undefined {
     this.#addresses ??= indexed(this.members.values(), addressesOf)
     const names = new Set<string>()
     let ttlSeconds = Infinity
     for (const service of this.#inOrder(this.#addresses.get(address))) {
+      if (shared === true && !service.vips.includes(address)) continue
       const own = this.#namesOf(service, address)
       for (const name of own) names.add(name)
       if (own.length > 0) ttlSeconds = Math.min(ttlSeconds, service.ttlSeconds)
@@ -272,6 +274,18 @@ class NetworkNames {
     const full = `${name}.${this.network.name}`
     return this.domain === undefined ? full : `${full}.${this.domain}`
   }
+}
+
+/** Of the first of the services that has such backends, these. */
+function oneOf(
+  services: readonly Service[] | undefined,
+  isOne: (backend: Backend) => boolean,
+): Found | undefined {
+  for (const { backends: all, ttlSeconds } of services ?? []) {
+    const backends = all.filter(isOne)
+    if (backends.length > 0) return { kind: 'backends', ttlSeconds, backends }
+  }
+  return undefined
 }
 
 function namesOf(
@@ -339,11 +353,12 @@ export class Zone {
     if (domain !== undefined && isWithin(name, domain)) {
       if (name === domain) return { found: { kind: 'apex' }, apex: domain, network: home }
       const inner = name.slice(0, -domain.length - 1)
-      const { found = { kind: 'absent' }, network } = this.#search(inner, seen, asker.stack, home)
+      const { found = { kind: 'absent' }, network } = this.#search(inner, seen, asker, home)
       // Below the domain a network is a name among others, without a zone of its own.
       return { found: found.kind === 'apex' ? { kind: 'empty' } : found, apex: domain, network }
     }
-    const { found, network, apex } = this.#search(name, seen, asker.stack, home)
+    const { found, network, apex } = this.#search(name, seen, asker, home)
+    if (asker.shared === true && (found === undefined || !SERVED.has(found.kind))) return undefined
     if (found !== undefined) return { found, apex, network }
     if (!this.#isOurs(name, seen, asker.stack)) return undefined
     return { found: { kind: 'absent' }, apex, network }
@@ -358,11 +373,11 @@ export class Zone {
   #search(
     name: string,
     seen: readonly NetworkNames[],
-    stack: string | undefined,
+    asking: Asking,
     home: string,
   ): { found?: Found; network: string; apex: string } {
     for (const names of seen) {
-      const found = names.find(name, stack)
+      const found = names.find(name, asking)
       if (found !== undefined) return { found, network: names.network.name, apex: '.' }
     }
     for (const names of seen) {
@@ -370,7 +385,7 @@ export class Zone {
       if (name === network) return { found: { kind: 'apex' }, network, apex: network }
       if (!isWithin(name, network)) continue
       const inner = name.slice(0, -network.length - 1)
-      const found = names.find(inner, stack)
+      const found = names.find(inner, asking)
       if (found !== undefined) return { found, network, apex: network }
       if (inner === 'tasks') return { found: { kind: 'empty' }, network, apex: network }
       return { network, apex: network }
@@ -398,12 +413,12 @@ export class Zone {
       if (names === undefined) continue
       const bits = names.authorityBits(reverse)
       if (bits !== undefined) held ??= { names, bits }
-      const found = reverse.whole ? names.pointer(reverse.address) : undefined
+      const found = reverse.whole ? names.pointer(reverse.address, asker) : undefined
       if (found === undefined) continue
       const apexBits = bits ?? reverse.bits
       return { found, network, apex: this.#reverseApex(name, reverse, apexBits) }
     }
-    if (held === undefined) return undefined
+    if (held === undefined || asker.shared === true) return undefined
     const apex = this.#reverseApex(name, reverse, held.bits)
     const kind = apex === name ? 'apex' : reverse.whole ? 'absent' : 'empty'
     return { found: { kind }, apex, network: held.names.network.name }

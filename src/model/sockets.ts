@@ -16,3 +16,32 @@ export interface SocketRequest {
  * @throws  whatever says why not
  */
 export type SocketOpener = (request: SocketRequest) => Promise<number>
+
+/** Ports of 127.0.0.11, within a namespace, at which its questions are answered. */
+export interface ResolverPorts {
+  readonly udp: number
+  readonly tcp: number
+}
+
+/**
+ * Leads what a namespace's processes ask of 127.0.0.11:53 to another port there, for as long as this
+ * process is well; sockets that are bound to 127.0.0.11 themselves are let by. The dataplane does it.
+ */
+export interface ResolverRedirect {
+  /**
+   * @param namespace path
+   * @throws whatever says why not
+   */
+  lead(namespace: string, ports: ResolverPorts): void
+  /** Nothing, if it was not led; the namespace may be gone. */
+  leave(namespace: string): void
+  /** Nothing is led any more until `lead` is called; answers under way arrive as ever. */
+  pause(): void
+}
+
+/**
+ * @param namespace path
+ * @returns         descriptor of an IPv4 TCP socket there, neither bound nor connected, the caller's
+ * @throws          whatever says why not
+ */
+export type StreamOpener = (namespace: string) => Promise<number>

@@ -64,6 +64,18 @@ export interface Attachment {
 export interface NetworkDns {
   /** `address:port` or `[address]:port`, opened inside the attachment's namespace. Empty: none. */
   readonly listen: readonly string[]
+  /** Whose questions to an engine's resolver are answered with this network's names. Absent: nobody's. */
+  readonly askers?: readonly NamespaceAsker[]
+}
+
+/** A container, as its network namespace: on several networks it is an asker of each of them. */
+export interface NamespaceAsker {
+  /** Path. */
+  readonly namespace: string
+  /** Of its networks, those of the lowest rank are asked first; then by name. */
+  readonly rank: number
+  /** Of a service `stack_name` it may say just `name`. */
+  readonly stack?: string
 }
 
 export interface Network {

@@ -36,9 +36,9 @@ export class EngineSources {
       settings,
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    const { node, edge } = settings
+    const { node, resolver, edge } = settings
     const swarm = new SwarmSource({
-      ...{ api, open, node, edge, log },
+      ...{ api, open, node, resolver, edge, log },
       onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
     })
     this.#swarm = swarm

@@ -76,7 +76,7 @@ class Scene {
   }
 
   /** Runs a program of the host in a container's network namespace. */
-  async within(container: string, file: string, ...args: string[]): Promise<Daemon> {
+  async within(container: string, file: string, args: readonly string[]): Promise<Daemon> {
     return this.lab.start('nsenter', [`--net=${await this.sandbox(container)}`, file, ...args])
   }
 
@@ -109,10 +109,8 @@ t.test('containers of one engine', async (t) => {
       t.match(vip, /^10\.44\.0\.(19[2-9]|2\d\d)$/, 'from the part that the engine uses last')
       t.match(vip6, /^fd44::/)
       t.same(backends.map(({ slot }) => slot).sort(), ['1', '1', '2', '2'])
-      const dig = await scene.within(
-        'client',
-        ...(['dig', '+short', '@10.44.0.1', 'web', 'AAAA', 'web', 'A'] as const),
-      )
+      const questions = ['+short', '@10.44.0.1', 'web', 'AAAA', 'web', 'A']
+      const dig = await scene.within('client', 'dig', questions)
       await dig.exited
       t.same(dig.stdout.trim().split('\n').sort(), [vip, vip6].sort(), 'at the gateway')
     },
@@ -131,28 +129,16 @@ t.test('containers of one engine', async (t) => {
   await t.test('packets are balanced at the container, without its sockets', async (t) => {
     // The client's namespace seen from a name that is not the engine's is the same one, so a raw
     // packet is what passes the socket hooks by: a SYN of nping would do, traceroute is at hand.
-    const traced = await scene.within(
-      'client',
-      'traceroute',
-      '-T',
-      '-n',
-      '-w',
-      '5',
-      '-p',
-      '80',
-      vip,
-    )
+    const syn = ['-T', '-n', '-w', '5', '-p', '80', vip]
+    const traced = await scene.within('client', 'traceroute', syn)
     await traced.exited
     t.match(traced.stdout, new RegExp(`\\b${vip.replaceAll('.', '\\.')}\\b.*ms`), traced.stderr)
     t.ok((await agent.metric('fairlead_connections_total', 'service="web"', 'path="tc"')) > 0)
   })
 
   await t.test('more replicas join, one that is told to stop serves what it has', async (t) => {
-    const requests = await scene.within(
-      'client',
-      ...([process.execPath, join(import.meta.dirname, '../demo/requests.js')] as const),
-      `http://${vip}/`,
-    )
+    const program = join(import.meta.dirname, '../demo/requests.js')
+    const requests = await scene.within('client', process.execPath, [program, `http://${vip}/`])
     const three = await scene.run('web-3', ...compose('web', 3), '-e', 'GRACE=3')
     await scene.states('web', 'active', 'active', 'active')
     const stopping = engine.docker('stop', '--time', '20', 'web-3')
@@ -248,6 +234,71 @@ t.test('containers of one engine', async (t) => {
     const service = await scene.states('web', 'active', 'active', 'active')
     t.same(service.vips, vips)
     t.same([...(await scene.ask(vip, 3)).values()], [1, 1, 1])
+  })
+
+  await t.test('names in a container, by fairlead and by the engine as before', async (t) => {
+    const address = (await engine.inspect('client')).NetworkSettings.Networks['net1']?.IPAddress
+    const outside = await scene.within('client', 'dnsmasq', [
+      ...['--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts'],
+      ...['--user=root', '--pid-file=', '--bind-interfaces', `--listen-address=${address ?? ''}`],
+      ...['--host-record=far.example,192.0.2.7', '--local=/example/'],
+    ])
+    const dns = ['--dns', address ?? '']
+    await scene.run('asker', ...dns, '--label', 'fairlead.dns=true', '--network-alias', 'other')
+    await scene.run('plain', ...dns)
+    const dig = async (container: string, ...args: string[]): Promise<string> => {
+      const asked = await scene.within(container, 'dig', ['@127.0.0.11', '+short', ...args])
+      await asked.exited
+      return asked.stdout.trim().split('\n').sort().join(' ')
+    }
+    const own = async (...args: string[]): Promise<string> => dig('asker', ...args)
+    await until('fairlead to answer', async () => (await own('web')) === vip, engineWaitMs)
+    const { backends } = await scene.service('web')
+    const of = (slot: string, family: 4 | 6): string[] =>
+      backends.flatMap((each) =>
+        each.slot === slot && each.address.includes(':') === (family === 6) ? each.address : [],
+      )
+    t.equal(await own('WEB', 'AAAA'), vip6)
+    t.equal(await own('+tcp', 'web.net1'), vip)
+    t.equal(await own('1.web'), of('1', 4).join())
+    t.equal(await own('web.2', 'AAAA'), of('2', 6).join())
+    t.equal((await own('tasks.web')).split(' ').length, 3)
+    t.equal(await own('-x', vip), 'web.net1.')
+    const inside = await engine.exec('asker', 'nslookup', 'web')
+    t.match(inside.stdout, new RegExp(`127.0.0.11[^]*${vip.replaceAll('.', '\\.')}`), 'within')
+    const fetched = await engine.exec('asker', 'wget', '-q', '-O', '-', 'http://web/')
+    t.equal(fetched.code, 0, `by name: ${fetched.stderr}`)
+    t.not(await dig('plain', 'web'), vip, 'nobody else')
+
+    const [back4, back6] = [of('1', 4).join(), of('1', 6).join()]
+    const asBefore = [
+      ...['web-1', 'other', 'asker', 'web-1.net1', 'far.example', 'far.example', 'MX'],
+      ...['not.example', 'web-2', '+tcp', '-x', back4, '-x', back6],
+    ]
+    const compare = async (title: string): Promise<void> => {
+      const [ours, engines] = await Promise.all([own(...asBefore), dig('plain', ...asBefore)])
+      t.equal(ours, engines, title)
+      t.match(ours, '192.0.2.7', title)
+    }
+    await compare('with an agent')
+    t.equal(await own('web-1'), back4)
+
+    await agent.stop('SIGKILL')
+    await compare('at once, when it was killed')
+    t.not(await own('web'), vip)
+    agent.start('--detach-on-exit')
+    await agent.ready(engineWaitMs)
+    await until('fairlead to answer again', async () => (await own('web')) === vip, engineWaitMs)
+    agent.process?.child.kill('SIGSTOP')
+    await until(
+      'the engine to answer for an agent that hangs',
+      async () => (await own('+time=1', '+tries=1', 'far.example')) === '192.0.2.7',
+    )
+    await compare('beside an agent that hangs')
+    agent.process?.child.kill('SIGCONT')
+    await until('fairlead to answer again', async () => (await own('web')) === vip)
+    await engine.docker('rm', '-f', 'asker', 'plain')
+    await outside.stop()
   })
 
   await agent.stop()

@@ -43,6 +43,7 @@ class Scene {
     const scene = new Scene(stage)
     await scene.create()
     await scene.names()
+    await scene.resolve()
     await scene.balance()
     await scene.publish()
     await scene.scale()
@@ -132,6 +133,50 @@ class Scene {
       (await this.stage.service(this.stage.manager, KEY)).ttlSeconds === 30
     await until('the label to be taken up', labelled, engineWaitMs)
     check('a label of the service is taken up on the manager', true)
+  }
+
+  private async resolve(): Promise<void> {
+    title('fairlead answers in containers that ask for it: stacks, slots, tasks')
+    const create = ['service', 'create', '--quiet', '--no-resolve-image', '--network', 'overlay1']
+    const inStack = (stack: string) => ['--container-label', `com.docker.stack.namespace=${stack}`]
+    for (const stack of ['shop', 'blog'])
+      await this.docker(...create, ...inStack(stack), '--name', `${stack}_db`, image, 'serve')
+    const asker = ['--name', 'asker', '--mode', 'global', '--container-label', 'fairlead.dns=true']
+    await this.docker(...create, ...asker, ...inStack('shop'), image, 'serve')
+    for (const name of ['shop_db', 'blog_db']) await this.stage.settled(`overlay1/${name}`, 1)
+    await this.stage.settled(KEY, 2)
+    for (const node of this.stage.nodes) {
+      const id = await this.stage.container(node, 'asker')
+      const dig = async (...args: string[]): Promise<string> => {
+        const asked = await this.stage.within(node, id, 'dig', '@127.0.0.11', '+short', ...args)
+        await asked.exited
+        return asked.stdout.trim().split('\n').sort().join()
+      }
+      const { vips, backends } = await this.stage.service(node, KEY)
+      const slot = (of: string): string => backends.find((each) => each.slot === of)?.address ?? ''
+      const stacked = async (name: string): Promise<string> =>
+        (await this.stage.service(node, `overlay1/${name}`)).vips.join()
+      await until(
+        'fairlead to answer',
+        async () => (await dig('db')) === (await stacked('shop_db')),
+      )
+      const expected: [string, string][] = [
+        ['vote', vips.join()],
+        ['db.blog', await stacked('blog_db')],
+        ['1.vote', slot('1')],
+        ['vote.2', slot('2')],
+        ['tasks.vote', [slot('1'), slot('2')].sort().join()],
+        ['asker', await stacked('asker')],
+        ['tasks.vote.overlay1', [slot('1'), slot('2')].sort().join()],
+      ]
+      for (const [name, address] of expected) {
+        const given = await dig(name)
+        check(`${name} is ${address} on ${node.name}`, given === address && address !== '', given)
+      }
+      const container = (await node.engine.docker('inspect', '--format', '{{.Name}}', id)).slice(1)
+      check('a container’s own name is as the engine has it', (await dig(container)) !== '')
+    }
+    await this.docker('service', 'rm', 'asker', 'shop_db', 'blog_db')
   }
 
   /** Who answers `count` requests for http://vote/ in a node's client. */

@@ -202,12 +202,22 @@ t.test('the rate above which DSR connections get no row', (t) => {
 t.test('the engine of the node', (t) => {
   t.equal(configOf(t, '{}').docker, undefined)
   t.same(configOf(t, '{docker: {}}').docker, {
-    ...{ socketPath: '/var/run/docker.sock', services: 'all', dns: false },
+    ...{ socketPath: '/var/run/docker.sock', services: 'all', dns: false, resolver: 'labelled' },
   })
-  t.same(configOf(t, '{docker: {socket: /s, services: labelled, dns: true}}').docker, {
-    ...{ socketPath: '/s', services: 'labelled', dns: true },
-  })
-  for (const bad of ['{socket: s}', '{services: some}', '{dns: 1}', '{sockets: /s}', 'true'])
+  t.same(
+    configOf(t, '{docker: {socket: /s, services: labelled, dns: true, resolver: all}}').docker,
+    {
+      ...{ socketPath: '/s', services: 'labelled', dns: true, resolver: 'all' },
+    },
+  )
+  for (const bad of [
+    '{socket: s}',
+    '{services: some}',
+    '{dns: 1}',
+    '{resolver: some}',
+    '{sockets: /s}',
+    'true',
+  ])
     t.throws(() => configOf(t, `{docker: ${bad}}`), { code: 'CONFIG', message: /docker/ }, bad)
   t.end()
 })

@@ -11,7 +11,7 @@ export type Labels = Readonly<Record<string, string>>
 
 const PREFIX = 'fairlead.'
 /** Fields of the container itself, or of where it belongs; not of the service. */
-const OWN = ['enable', 'service', 'networks', 'weight', 'priority']
+const OWN = ['enable', 'service', 'networks', 'weight', 'priority', 'dns']
 /** Fields of a service that a label cannot set: they come from the engine. */
 const DERIVED = ['name', 'network', 'backends']
 const LISTS = [
@@ -26,13 +26,19 @@ const FLAGS = ['health.verify', 'timeouts.reset']
 
 /** Whether a container or network takes part at all; absent: not said. */
 export function enabled(labels: Labels): boolean | undefined {
-  const text = labels[`${PREFIX}enable`]?.toLowerCase()
+  return flagOf(labels, 'enable')
+}
+
+/** @param key without `fairlead.` */
+export function flagOf(labels: Labels, key: 'enable' | 'dns'): boolean | undefined {
+  const text = labels[`${PREFIX}${key}`]?.toLowerCase()
   return text === undefined ? undefined : ['true', 'yes', '1', ''].includes(text)
 }
 
-/** Whether there is any label of ours but `enable`. */
+/** Whether there is any label of ours that is about a service. */
 export function labelled(labels: Labels): boolean {
-  return Object.keys(labels).some((key) => key.startsWith(PREFIX) && key !== `${PREFIX}enable`)
+  const apart = [`${PREFIX}enable`, `${PREFIX}dns`]
+  return Object.keys(labels).some((key) => key.startsWith(PREFIX) && !apart.includes(key))
 }
 
 export function listOf(text: string): string[] {

@@ -69,6 +69,7 @@ export const networkShape = z.object({
   Driver: z.string(),
   Scope: z.string(),
   Ingress: z.boolean().default(false),
+  Internal: z.boolean().default(false),
   IPAM: z
     .object({
       Config: z

@@ -13,6 +13,7 @@ import type {
   Snapshot,
 } from '../../model/types.js'
 import { serviceKey } from '../../model/types.js'
+import { askersOf, type ResolverSetting } from './askers.js'
 import type { EngineContainer, EngineView } from './engine.js'
 import { describe, enabled, labelled, listOf, smallNumber, type Labels } from './labels.js'
 import { poolsOf, rangeOf } from './pools.js'
@@ -23,6 +24,8 @@ export interface DockerSettings {
   readonly services: 'all' | 'labelled'
   /** Answer names at each network's gateway. */
   readonly dns: boolean
+  /** Whose questions to the engine's resolver are answered. */
+  readonly resolver: ResolverSetting
   /** This node, as backends name it. */
   readonly node: string
 }
@@ -54,7 +57,7 @@ export function snapshotOf(view: EngineView, settings: DockerSettings): Snapshot
     const members = membersOf(answer, containers)
     const groups = groupsOf(answer, members, settings)
     if (groups.size === 0) continue
-    const network = networkOf(answer, members, settings, problems)
+    const network = networkOf(answer, members, view, settings, problems)
     if (network === undefined) continue
     if (names.has(network.name)) {
       const reason = `two networks are named ${network.name}`
@@ -125,7 +128,8 @@ function belongs(labels: Labels, { Name }: NetworkAnswer): boolean {
 function networkOf(
   answer: NetworkAnswer,
   members: readonly Member[],
-  { dns }: DockerSettings,
+  view: EngineView,
+  { dns, resolver }: DockerSettings,
   problems: Problem[],
 ): Network | undefined {
   const name = answer.Name.toLowerCase()
@@ -147,13 +151,15 @@ function networkOf(
   const gateways = gatewaysOf(answer, members)
   const auxiliary = ranges.flatMap((config) => Object.values(config.AuxiliaryAddresses))
   const taken = members.flatMap(({ addresses }) => addresses)
+  const containers = members.map(({ container }) => container)
+  const askers = askersOf(answer, containers, view, resolver)
   return {
     name,
     subnets: ranges.map(({ subnet }) => subnet.toString()),
     pools: pools.map(String),
     reserved: reserved([...gateways, ...auxiliary.map(canonicalAddress), ...taken], pools),
     attachment: attachmentOf(answer, members),
-    dns: { listen: dns ? gateways.map(listenAt) : [] },
+    dns: { listen: dns ? gateways.map(listenAt) : [], ...(askers.length > 0 && { askers }) },
   }
 }
 

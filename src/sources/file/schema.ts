@@ -372,6 +372,10 @@ export const agentSchema = fields(
         dns: flag(
           "Names are answered at each network's gateway, port 53; default false",
         ).optional(),
+        resolver: choice(
+          ['all', 'labelled', 'none'],
+          "Containers that are answered where they ask the engine's resolver; default labelled",
+        ).optional(),
       },
       'Containers of the Docker engine of this node; absent: not looked at',
     ).optional(),

@@ -27,7 +27,8 @@ export async function askTasks(
   names: readonly string[],
 ): Promise<Map<string, ReadonlySet<string>>> {
   if (names.length === 0) return new Map()
-  const request = { namespace, transport: 'udp', address: '127.0.0.1', port: 0 } as const
+  // From its own address: such questions are not led to our own answers.
+  const request = { namespace, transport: 'udp', address: RESOLVER, port: 0 } as const
   const fd = await open(request)
   const socket = createSocket('udp4')
   try {

@@ -3,6 +3,7 @@
  *
  * A network is attached where this node has containers on it; elsewhere there is nothing to attach to.
  */
+import { askersOf, type ResolverSetting } from '../docker/askers.js'
 import { rangeOf } from '../docker/pools.js'
 import { describe, type Described, type Labels } from '../docker/labels.js'
 import type { EngineContainer, EngineView } from '../docker/engine.js'
@@ -27,6 +28,8 @@ export interface SwarmView {
   readonly namespaces: ReadonlyMap<string, string>
   /** This node, as backends name it. */
   readonly node: string
+  /** Whose questions to the engine's resolver are answered. Absent: nobody's. */
+  readonly resolver?: ResolverSetting
   /** The node's gateway bridge. Absent: nothing is published. */
   readonly gateway?: GatewayAnswer
 }
@@ -142,6 +145,8 @@ function networkOf(
     (of) => subnets.find(({ family }) => family === of) ?? [],
   )
   if (ranges.length === 0) return undefined
+  const { engine, resolver = 'none' } = view
+  const askers = askersOf(answer, localContainers(engine, answer.Id), engine, resolver)
   return {
     name,
     subnets: ranges.map(String),
@@ -149,7 +154,7 @@ function networkOf(
     pools: [],
     reserved: [],
     attachment: attachmentOf(answer, view),
-    dns: { listen: [] },
+    dns: { listen: [], ...(askers.length > 0 && { askers }) },
   }
 }
 

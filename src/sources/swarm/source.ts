@@ -9,6 +9,7 @@ import { FairleadError } from '../../errors.js'
 import type { Problem, Snapshot } from '../../model/types.js'
 import type { SocketOpener } from '../../model/sockets.js'
 import type { EngineApi } from '../docker/api.js'
+import type { ResolverSetting } from '../docker/askers.js'
 import type { EngineView, Log } from '../docker/engine.js'
 import { infoShape, type Info, type NetworkAnswer } from '../docker/shapes.js'
 import { unchangedParts } from '../docker/source.js'
@@ -22,6 +23,8 @@ export interface SwarmSourceOptions {
   /** Opens sockets in the namespaces of containers. */
   readonly open: SocketOpener
   readonly node: string
+  /** Whose questions to the engine's resolver are answered. */
+  readonly resolver: ResolverSetting
   /** The node has an edge, where ports may be published. */
   readonly edge: boolean
   readonly onSnapshot: (snapshot: Snapshot) => void
@@ -97,7 +100,7 @@ export class SwarmSource {
       await this.#askInfo()
       // Joining, locked or lost: what was known stays in force until it is decided.
       if (this.#swarm?.LocalNodeState !== 'active') return true
-      const { api, node, edge } = this.#options
+      const { api, node, resolver, edge } = this.#options
       const [services, namespaces, gateway] = await Promise.all([
         this.#services(view),
         this.#namespaces(view),
@@ -105,7 +108,7 @@ export class SwarmSource {
         edge ? api.get(`/networks/${GATEWAY_BRIDGE}`, gatewayShape) : undefined,
       ])
       this.#trouble = undefined
-      const seen = { engine: view, services, namespaces, node }
+      const seen = { engine: view, services, namespaces, node, resolver }
       this.#publish(snapshotOf({ ...seen, ...(gateway && { gateway }) }))
     } catch (error) {
       this.#tell(error instanceof Error ? error.message : String(error))

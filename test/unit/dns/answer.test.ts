@@ -271,3 +271,66 @@ t.test('a zone of which services were replaced answers as one that is made anew'
     return [...reverse, ...forward].map((name) => of.resolve(name, ON1))
   }
 })
+
+t.test('a slot is named as Swarm names its tasks, too', (t) => {
+  t.same(ask(scene(), 'vote.2', 'A'), found('10.0.0.11'))
+  t.same(ask(scene(), 'ballot.1.overlay1', 'AAAA'), found('fd00:1::10'))
+  t.same(ask(scene(), 'vote.c0ffee', 'A'), 'foreign', 'only slots')
+  t.end()
+})
+
+t.test('beside another resolver only what is a service’s is ours', (t) => {
+  const shared: Asker = { networks: ['overlay1', 'overlay2'], shared: true }
+  const of = (name: string, type = 'A', options = OPTIONS) =>
+    ask(scene(), name, type, shared, options)
+  t.same(of('vote'), found('10.0.0.9'))
+  t.same(of('vote', 'AAAA'), found('fd00:1::9'))
+  t.same(of('secret', 'AAAA'), found(), 'NODATA: nobody else is asked for what it has not')
+  t.same(of('secret', 'MX'), found())
+  t.same(of('tasks.pool'), found('10.0.0.5', '10.0.0.6'))
+  t.same(
+    [of('2.vote'), of('vote.2'), of('ballot')],
+    [found('10.0.0.11'), found('10.0.0.11'), found('10.0.0.9')],
+  )
+  t.same(of('vote.overlay2'), found('10.0.2.10'))
+  t.match(of('_http._tcp.vote', 'SRV'), { rcode: 'NOERROR' })
+  t.same(of('9.0.0.10.in-addr.arpa', 'PTR'), found('vote.overlay1'), 'a VIP')
+  for (const [name, type] of [
+    ['c0ffee', 'A'], // a container's name
+    ['10.0.0.10.in-addr.arpa', 'PTR'], // and its address
+    ['nobody', 'A'],
+    ['nobody.overlay1', 'A'],
+    ['3.vote', 'A'],
+    ['tasks.nobody', 'A'],
+    ['overlay1', 'SOA'],
+    ['ns', 'A'],
+    ['ns.overlay1', 'A'],
+    ['1.0.0.10.in-addr.arpa', 'PTR'],
+    ['example.com', 'A'],
+  ] as const)
+    t.equal(of(name, type), 'foreign', name)
+  const domain = { ...OPTIONS, domain: 'cluster.internal' }
+  t.same(of('vote.overlay1.cluster.internal', 'A', domain), found('10.0.0.9'))
+  t.same(of('nobody.cluster.internal', 'A', domain), ABSENT, 'the domain is ours as a whole')
+  t.end()
+})
+
+t.test('the own stack’s service goes before one of that very name', (t) => {
+  const both = state(
+    [network('net')],
+    ['db', 'shop_db', 'blog_db', 'blog_web'].map((name, at) =>
+      service(name, { network: 'net', vips: [`10.0.0.${at + 1}`] }),
+    ),
+  )
+  const asker: Asker = { networks: ['net'], shared: true }
+  const of = (name: string, stack?: string) =>
+    ask(both, name, 'A', { ...asker, ...(stack !== undefined && { stack }) })
+  t.same(of('db'), found('10.0.0.1'))
+  t.same(of('db', 'shop'), found('10.0.0.2'))
+  t.same(of('DB'.toLowerCase(), 'blog'), found('10.0.0.3'))
+  t.same(of('db', 'other'), found('10.0.0.1'))
+  t.same(of('db.blog', 'shop'), found('10.0.0.3'), 'the other one, by its full name')
+  t.equal(of('web', 'shop'), 'foreign')
+  t.same(of('web', 'blog'), found('10.0.0.4'))
+  t.end()
+})

@@ -1,7 +1,7 @@
 /** What an enemy or an accident may send: refused or dropped and counted, never the end of us. */
 import { decode, encode, type Packet, type RecordType } from 'dns-packet'
 import t from 'tap'
-import { Forwarder } from '../../../src/dns/forward.js'
+import { Forwarder, Waiting } from '../../../src/dns/forward.js'
 import { decodeQuestion, HEADER_BYTES, peekQuery } from '../../../src/dns/query.js'
 import { Responder } from '../../../src/dns/responder.js'
 import { buildZone } from '../../../src/dns/zone.js'
@@ -13,6 +13,7 @@ function responder(seen: Recorder): Responder {
     timeoutMs: 1,
     deadlineMs: 1,
     maxInFlight: 1,
+    waiting: new Waiting(1, () => undefined),
     observer: seen,
   })
   const zone = buildZone(scene(), undefined, { negativeTtlSeconds: 5, forwardSingleLabel: false })

@@ -3,7 +3,9 @@ import type { Backend, Snapshot } from '../../../../src/model/types.js'
 import { snapshotOf, type DockerSettings } from '../../../../src/sources/docker/snapshot.js'
 import { container, network, view, type ContainerOptions } from './fixtures.js'
 
-const settings: DockerSettings = { services: 'all', dns: false, node: 'node1' }
+const settings: DockerSettings = {
+  ...{ services: 'all', dns: false, resolver: 'labelled', node: 'node1' },
+}
 const composed = {
   'com.docker.compose.project': 'shop',
   'com.docker.compose.service': 'web',
@@ -226,5 +228,51 @@ t.test('a network whose name cannot be one is told', (t) => {
   )
   t.same(networks, [])
   t.match(problems, [{ item: 'network net.one', code: 'VALUE' }])
+  t.end()
+})
+
+t.test('containers that are answered where they ask the engine', (t) => {
+  const INNER = 'z1'
+  const networks = [
+    network({ Labels: {} }),
+    network({
+      Id: INNER,
+      Name: 'inner',
+      Internal: true,
+      IPAM: { Config: [{ Subnet: '10.2.0.0/24' }] },
+    }),
+  ]
+  const yes = { 'fairlead.dns': 'true' }
+  const containers = [
+    container('web', { labels: { 'fairlead.service': 'web' }, places: [{}, { id: INNER }] }),
+    container('asker', {
+      labels: { ...yes, 'com.docker.stack.namespace': 'Shop' },
+      places: [{ v4: '10.1.0.3' }, { id: INNER, v4: '10.2.0.3' }],
+    }),
+    container('never', { labels: { 'fairlead.dns': 'false' } }),
+    container('apart', { labels: { ...yes, 'fairlead.enable': 'false' } }),
+    container('ended', { labels: yes, running: false }),
+  ]
+  const askers = (resolver: DockerSettings['resolver'], of = networks): unknown[] =>
+    snapshotOf(view(containers, of), { ...settings, resolver }).networks.map(({ dns }) =>
+      dns.askers?.map(({ namespace, rank, stack }) => [namespace.split('/').at(-1), rank, stack]),
+    )
+  t.same(askers('labelled'), [[['asker', 5, 'shop']], [['asker', 7, 'shop']]])
+  t.same(askers('none'), [undefined, undefined])
+  t.same(askers('all'), [
+    [
+      ['asker', 5, 'shop'],
+      ['web', 5, undefined],
+    ],
+    [
+      ['asker', 7, 'shop'],
+      ['web', 7, undefined],
+    ],
+  ])
+  const labelled = [networks[0] ?? network(), { ...(networks[1] ?? network()), Labels: yes }]
+  t.same(askers('labelled', labelled), askers('all'), 'by one of its networks, on all of them')
+  const bridge = { 'com.docker.network.bridge.default_bridge': 'true' }
+  t.same(askers('all', [network({ Options: bridge })]), [undefined], 'it has no resolver there')
+  t.match(snapshotOf(view(containers, networks), settings).problems, [])
   t.end()
 })

@@ -233,3 +233,15 @@ t.test('the namespace of an overlay network, by the count and id in its name', (
   t.equal(newest(['1-xyf5eddmpn', '1-4303jwble', '1-'], ID), undefined)
   t.end()
 })
+
+t.test('containers on an overlay network that are answered where they ask the engine', (t) => {
+  const labels = { 'fairlead.dns': 'true', 'com.docker.stack.namespace': 'shop' }
+  const engine = view([local('c', '10.0.1.4', { labels }), local('d', '10.0.1.5')], [overlay])
+  const common = { engine, services: [vote], namespaces: new Map<string, string>(), node: 'node1' }
+  const [asker] = snapshotOf({ ...common, resolver: 'labelled' }).networks
+  const namespace = '/run/docker/netns/c'
+  t.same(asker?.dns, { listen: [], askers: [{ namespace, rank: 1, stack: 'shop' }] })
+  t.equal(snapshotOf({ ...common, resolver: 'all' }).networks[0]?.dns.askers?.length, 2)
+  t.same(snapshotOf(common).networks[0]?.dns, { listen: [] })
+  t.end()
+})

@@ -28,6 +28,7 @@ async function start(t: { teardown: (end: () => Promise<void>) => void }) {
     api: new EngineApi({ socketPath: fake.socketPath, timeoutMs: 300 }),
     open: async () => Promise.reject(new Error('no sockets here')),
     node: 'node1',
+    resolver: 'none',
     edge: false,
     onSnapshot: (snapshot) => told.push(snapshot),
     log: silent,
