@@ -25,6 +25,11 @@ export default tseslint.config(
     },
   },
   {
+    // The model of dashboards that every Grafana from 10 on reads; its successor needs 12.
+    files: ['deploy/grafana/*.ts'],
+    rules: { '@typescript-eslint/no-deprecated': 'off' },
+  },
+  {
     // tap's assertions return promises only for the asynchronous forms; its typings do not say so.
     files: ['**/test/**/*.ts'],
     rules: { '@typescript-eslint/no-floating-promises': 'off' },

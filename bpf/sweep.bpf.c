@@ -55,6 +55,7 @@ struct {
 const volatile __u32 backend_rows = MAX_BACKENDS;
 
 /* What the last run found, for the agent. */
+__u32 swept_jiffies; /* when it began */
 __u64 rows_kept;
 __u64 rows_deleted;
 __u64 connections_mended;
@@ -259,6 +260,7 @@ int sweep(void *ctx)
 	__u32 now = now_jiffies();
 
 	(void)ctx;
+	swept_jiffies = now;
 	rows_kept = 0;
 	rows_deleted = 0;
 	connections_mended = 0;

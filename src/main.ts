@@ -18,7 +18,8 @@ import { Metrics } from './metrics/metrics.js'
 import { MetricsServer } from './metrics/metricsServer.js'
 import { formatListen } from './model/address.js'
 import { Model } from './model/model.js'
-import type { Problem, State } from './model/types.js'
+import type { ChangeObserver, SnapshotNote } from './model/observe.js'
+import type { Problem, Snapshot, State } from './model/types.js'
 import { EngineSources } from './sources/engineSources.js'
 import { FileSource } from './sources/file/source.js'
 import { HealthSource } from './sources/health/source.js'
@@ -80,6 +81,7 @@ class Distributor {
   constructor(
     private readonly dataplane: Dataplane,
     private readonly dns: DnsServer,
+    private readonly changes: ChangeObserver,
     private readonly onError: (error: unknown) => void,
   ) {}
 
@@ -92,11 +94,16 @@ class Distributor {
   private async drain(): Promise<void> {
     for (let state = this.latest; state; state = this.latest) {
       this.latest = undefined
-      const settled = this.dataplane.settled(state.revision)
+      const { revision } = state
+      const settled = this.dataplane
+        .settled(revision)
+        .then(() => this.changes.reached('kernel', revision))
       // A kernel that refuses a row must not keep the other names from being answered.
       await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)
       await this.dns.apply(state).catch(this.onError)
-      this.named = state.revision
+      this.named = revision
+      // Of both: a name that leads nowhere yet is no use.
+      void settled.then(() => this.changes.reached('dns', revision))
     }
   }
 }
@@ -161,11 +168,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...(config.drainSeconds !== undefined && { drainSeconds: config.drainSeconds }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
+    observer: () => metrics.work,
     log,
   })
   const { readback } = dataplane
   const shared = { readback, state: () => model.current, version, kernel: release() }
-  const metrics = new Metrics({
+  const metrics: Metrics = new Metrics({
     ...shared,
     health: () => health,
     ...(config.metricsBackends !== undefined && { maxBackends: config.metricsBackends }),
@@ -173,7 +181,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const probes = probeOpener()
   const health: HealthSource = new HealthSource({
     opener: probes,
-    onStates: (changes) => model.setStates(changes),
+    onStates: (changes) =>
+      metrics.changes.during('health', performance.now(), () => void model.setStates(changes)),
     observer: metrics.health,
     log,
   })
@@ -195,11 +204,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     observer: metrics.dns,
     onProblem: () => problems.report('dns', dns.problems()),
   })
-  const distributor = new Distributor(dataplane, dns, onError)
+  const distributor = new Distributor(dataplane, dns, metrics.changes, onError)
   let waiting = config.docker !== undefined
   const tell = (state: State): void => {
     if (waiting || state.revision === 0) return
     log.info({ revision: state.revision, services: state.services.size }, 'new state')
+    metrics.changes.stated(state.revision)
     distributor.send(state)
     health.apply(state.networks, model.declared)
     stateFile.save(model.assignments).catch(onError)
@@ -211,8 +221,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   }
   model.onState(tell)
 
+  const publish = (name: string, snapshot: Snapshot, note: SnapshotNote): void => {
+    metrics.changes.published(name, note.stale)
+    metrics.changes.during(name, note.seenMs, () => void model.publish(name, snapshot))
+  }
   const source = new FileSource(config.file, {
-    onSnapshot: (snapshot) => model.publish(FileSource.sourceName, snapshot),
+    onSnapshot: (snapshot, note) => publish(FileSource.sourceName, snapshot, note),
     log,
   })
   const engine =
@@ -221,11 +235,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       settings: { ...config.docker, node: config.nodeName, edge: config.edge !== undefined },
       open: openListener,
       publish: (name, snapshot) => {
-        model.publish(name, snapshot)
+        publish(name, snapshot, { seenMs: performance.now(), stale: false })
         if (model.ready()) open()
       },
-      onTrouble: (reason) =>
-        problems.report('engine', reason === undefined ? [] : [engineProblem(reason)]),
+      onTrouble: (reason) => {
+        for (const name of EngineSources.sourceNames)
+          metrics.changes.current(name, reason === undefined)
+        problems.report('engine', reason === undefined ? [] : [engineProblem(reason)])
+      },
       log,
     })
   const api = new ApiServer({

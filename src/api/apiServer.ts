@@ -9,8 +9,16 @@ import type { Readback } from '../model/readback.js'
 import { serviceKey, type Service, type State } from '../model/types.js'
 import { Pace } from '../pace.js'
 import { claimSocket, type Claim } from './claimSocket.js'
-import type * as schema from './schema.js'
-import { type CounterIndex, indexCounters, networkView, serviceView, sourceViews } from './views.js'
+import * as schema from './schema.js'
+import { filterOf, parseQuery } from './query.js'
+import {
+  type CounterIndex,
+  indexCounters,
+  networkView,
+  serviceView,
+  sourceViews,
+  totalsViews,
+} from './views.js'
 
 /** No request has a body that means anything. */
 const BODY_LIMIT_BYTES = 1024
@@ -60,6 +68,7 @@ export class ApiServer {
     this.#answerErrors()
     this.#routeServices()
     this.#routeStatus()
+    this.#routeTraffic()
     this.#routeKernel()
     this.#routeReload()
   }
@@ -96,7 +105,7 @@ export class ApiServer {
       const index = indexCounters(await readback.counters())
       const services = state().services.values()
       const body = await listOf('services', services, (each) => viewOf(each, index))
-      return reply.type('application/json; charset=utf-8').send(body)
+      return sendJson(reply, body)
     })
     this.#app.get<{ Params: { network: string; name: string } }>(
       '/v1/services/:network/:name',
@@ -137,6 +146,26 @@ export class ApiServer {
     })
   }
 
+  #routeTraffic(): void {
+    const { readback } = this.#options
+    this.#app.get('/v1/flows', async ({ query }, reply) => {
+      const asked = parseQuery(schema.flowParametersSchema, query)
+      const { limit, cursor } = asked
+      const { flows, next } = await readback.flows({
+        ...{ filter: filterOf(asked), limit },
+        ...(cursor !== undefined && { cursor }),
+      })
+      return sendJson(reply, await listOf('flows', flows, (flow) => flow, { next }))
+    })
+    this.#app.get('/v1/counters', async ({ query }, reply) => {
+      const asked = parseQuery(schema.countersParametersSchema, query)
+      const rows = await readback.counters()
+      const uptimeSeconds = process.uptime()
+      const totals = await totalsViews(rows, asked)
+      return sendJson(reply, await listOf('counters', totals, (row) => row, { uptimeSeconds }))
+    })
+  }
+
   #routeKernel(): void {
     const { readback, metrics } = this.#options
     this.#app.get('/v1/drops', (): schema.DropsView => {
@@ -159,11 +188,20 @@ export class ApiServer {
   }
 }
 
-/** `{"name":[...]}`, made a little at a time: ten thousand services are 40 MB. */
+function sendJson(reply: FastifyReply, body: Buffer): FastifyReply {
+  return reply.type('application/json; charset=utf-8').send(body)
+}
+
+/**
+ * `{...head, "name":[...]}`, made a little at a time: ten thousand services are 40 MB.
+ *
+ * @param head what stands before the list
+ */
 async function listOf<T>(
   name: string,
   items: Iterable<T>,
   viewOf: (item: T) => unknown,
+  head: object = {},
 ): Promise<Buffer> {
   const parts: Buffer[] = []
   const pace = new Pace()
@@ -172,7 +210,9 @@ async function listOf<T>(
     parts.push(Buffer.from(parts.length === 0 ? text : `,${text}`))
     if (pace.due) await pace.rest()
   }
-  return Buffer.concat([Buffer.from(`{${JSON.stringify(name)}:[`), ...parts, Buffer.from(']}')])
+  const before = JSON.stringify(head).slice(0, -1)
+  const start = `${before}${before === '{' ? '' : ','}${JSON.stringify(name)}:[`
+  return Buffer.concat([Buffer.from(start), ...parts, Buffer.from(']}')])
 }
 
 function answer(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {

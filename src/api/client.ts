@@ -46,6 +46,23 @@ export class AgentClient {
     return (await this.#get('/v1/maps', schema.mapsSchema)).maps
   }
 
+  /** Pages of flows; others run between them. */
+  async *flows(asked: schema.FlowParameters = {}): AsyncGenerator<schema.FlowView[]> {
+    let cursor: string | undefined
+    do {
+      const page = await this.#get(
+        `/v1/flows${queryText({ ...asked, cursor })}`,
+        schema.flowsSchema,
+      )
+      yield page.flows
+      cursor = page.next
+    } while (cursor !== undefined)
+  }
+
+  counters(asked: schema.CountersParameters = {}): Promise<schema.CountersView> {
+    return this.#get(`/v1/counters${queryText(asked)}`, schema.countersOfSchema)
+  }
+
   /** @returns the revision after the reload */
   async reload(): Promise<number> {
     return parse(schema.reloadSchema, await this.#send('POST', '/v1/reload')).revision
@@ -90,6 +107,13 @@ export class AgentClient {
       exchange.end()
     })
   }
+}
+
+function queryText(parameters: Readonly<Record<string, string | number | undefined>>): string {
+  const given = Object.entries(parameters).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
+  )
+  return given.length === 0 ? '' : `?${given.join('&')}`
 }
 
 function parse<T>(shape: z.ZodType<T>, body: unknown): T {

@@ -3,6 +3,7 @@
  * and for anyone who reads `--json`. Fields are added, never renamed, below one version of the API.
  */
 import { z } from 'zod'
+import { flowStates } from '../model/flows.js'
 import { ALGORITHMS } from '../model/types.js'
 
 const count = z.number()
@@ -173,6 +174,75 @@ export const statusSchema = z.object({
   features: z.record(z.string(), z.boolean()),
 })
 
+const endSchema = z.object({ address: z.string(), port: z.number() })
+
+export const flowSchema = z.object({
+  path,
+  protocol: z.enum(['tcp', 'udp']),
+  /** As IPVS calls it. */
+  state: z.enum(flowStates),
+  /** Until it is forgotten if it stays idle; absent: not known yet. */
+  expiresSeconds: z.number().optional(),
+  client: endSchema,
+  /** What the client dialled. */
+  vip: endSchema,
+  /** Absent: it has been removed. */
+  backend: endSchema.optional(),
+  /** `network/service`. */
+  service: z.string().optional(),
+  /** The client as the backend sees it, where that is another one. */
+  seenAs: endSchema.optional(),
+})
+
+/** A page. Without `next` there are no more; an empty page may have one. */
+export const flowsSchema = z.object({ flows: z.array(flowSchema), next: z.string().optional() })
+
+/** What may be asked for; all that is given holds. */
+export const flowParametersSchema = z.strictObject({
+  /** A page ends soon after so many. */
+  limit: z.coerce.number<string | number>().int().min(1).max(10_000).default(1_000),
+  /** `next` of the page before. */
+  cursor: z.string().max(100).optional(),
+  path: path.optional(),
+  protocol: z.enum(['tcp', 'udp']).optional(),
+  state: z.enum(flowStates).optional(),
+  network: z.string().optional(),
+  /** `network/service`, or the service alone. */
+  service: z.string().optional(),
+  /** `ADDRESS`, `ADDRESS/PREFIX`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`. */
+  client: z.string().optional(),
+  vip: z.string().optional(),
+  backend: z.string().optional(),
+})
+
+/** Totals of one service, or backend, over all paths. */
+export const totalsSchema = z.object({
+  network: z.string(),
+  service: z.string(),
+  /** Absent: of the service; empty: what backends that have left had counted. */
+  backend: z.string().optional(),
+  packetsIn: count,
+  bytesIn: count,
+  packetsOut: count,
+  bytesOut: count,
+  connections: count,
+  active: count,
+})
+
+/** @see totalsSchema */
+export const countersOfSchema = z.object({
+  /** Seconds since the agent started: the time between two answers, whatever the way took. */
+  uptimeSeconds: z.number(),
+  counters: z.array(totalsSchema),
+})
+
+export const countersParametersSchema = z.strictObject({
+  by: z.enum(['service', 'backend']).default('service'),
+  network: z.string().optional(),
+  /** `network/service`, or the service alone. */
+  service: z.string().optional(),
+})
+
 export const servicesSchema = z.object({ services: z.array(serviceSchema) })
 export const networksSchema = z.object({ networks: z.array(networkSchema) })
 export const problemsSchema = z.object({ problems: z.array(problemSchema) })
@@ -184,6 +254,11 @@ export const mapsSchema = z.object({ maps: z.array(mapSchema) })
 export const reloadSchema = z.object({ revision: z.number() })
 export const errorSchema = z.object({ code: z.string(), message: z.string() })
 
+export type FlowView = z.infer<typeof flowSchema>
+export type FlowParameters = z.input<typeof flowParametersSchema>
+export type TotalsView = z.infer<typeof totalsSchema>
+export type CountersView = z.infer<typeof countersOfSchema>
+export type CountersParameters = z.input<typeof countersParametersSchema>
 export type PathCounters = z.infer<typeof countersSchema>
 export type BackendView = z.infer<typeof backendSchema>
 export type ServiceView = z.infer<typeof serviceSchema>

@@ -3,6 +3,7 @@ import type { BackendHealth, ServiceHealth } from '../model/observe.js'
 import type { BackendCounters } from '../model/readback.js'
 import type { HealthCheck, Network, Problem, Service, ServiceKey, State } from '../model/types.js'
 import { serviceKey } from '../model/types.js'
+import { Pace } from '../pace.js'
 import type {
   BackendView,
   NetworkView,
@@ -10,6 +11,7 @@ import type {
   ServiceHealthView,
   ServiceView,
   StatusView,
+  TotalsView,
 } from './schema.js'
 
 /** Rows of counters by service. */
@@ -121,16 +123,56 @@ export function sourceViews(
   }))
 }
 
+/** Sums over paths. Others run meanwhile. */
+export async function totalsViews(
+  rows: readonly BackendCounters[],
+  asked: {
+    readonly by: 'service' | 'backend'
+    readonly network?: string | undefined
+    readonly service?: string | undefined
+  },
+): Promise<Iterable<TotalsView>> {
+  const sums = new Map<string, TotalsView>()
+  const pace = new Pace()
+  for (const row of rows) {
+    if (pace.due) await pace.rest()
+    const slash = row.service.indexOf('/')
+    const [network, service] = [row.service.slice(0, slash), row.service.slice(slash + 1)]
+    if (asked.network !== undefined && asked.network !== network) continue
+    if (asked.service !== undefined && ![row.service, service].includes(asked.service)) continue
+    const backend = asked.by === 'backend' ? (row.backend ?? '') : undefined
+    const key = backend === undefined ? row.service : `${row.service} ${backend}`
+    let sum = sums.get(key)
+    if (sum === undefined) {
+      const named = { network, service, ...(backend !== undefined && { backend }) }
+      sums.set(key, (sum = { ...named, ...NO_TRAFFIC }))
+    }
+    add(sum, row)
+  }
+  return sums.values()
+}
+
+const NO_TRAFFIC = {
+  ...{ packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0 },
+  ...{ connections: 0, active: 0 },
+}
+
+type Traffic = Omit<PathCounters, 'path' | 'inactive'>
+
+function add(sum: Traffic, row: BackendCounters): void {
+  sum.packetsIn += row.packetsIn
+  sum.bytesIn += row.bytesIn
+  sum.packetsOut += row.packetsOut
+  sum.bytesOut += row.bytesOut
+  sum.connections += row.connections
+  sum.active += row.active ?? 0
+}
+
 function sumByPath(rows: readonly BackendCounters[]): PathCounters[] {
   const sums = new Map<string, PathCounters>()
   for (const row of rows) {
     const sum = sums.get(row.path) ?? zero(row.path)
-    sum.packetsIn += row.packetsIn
-    sum.bytesIn += row.bytesIn
-    sum.packetsOut += row.packetsOut
-    sum.bytesOut += row.bytesOut
-    sum.connections += row.connections
-    sum.active += row.active ?? 0
+    add(sum, row)
     sum.inactive += row.inactive ?? 0
     sums.set(row.path, sum)
   }
@@ -138,8 +180,7 @@ function sumByPath(rows: readonly BackendCounters[]): PathCounters[] {
 }
 
 function zero(path: PathCounters['path']): PathCounters {
-  const traffic = { packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0 }
-  return { path, ...traffic, connections: 0, active: 0, inactive: 0 }
+  return { path, ...NO_TRAFFIC, inactive: 0 }
 }
 
 function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {

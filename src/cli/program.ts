@@ -5,6 +5,7 @@ import { addAgent } from './agent.js'
 import { addCheck } from './check.js'
 import { addDetach } from './detach.js'
 import { addDrops } from './drops.js'
+import { addFlows } from './flows.js'
 import { addList } from './list.js'
 import { addMaps } from './maps.js'
 import { addNetworks } from './networks.js'
@@ -14,6 +15,7 @@ import { addReload } from './reload.js'
 import { addServices } from './services.js'
 import { addShow } from './show.js'
 import { addStatus } from './status.js'
+import { addTop } from './top.js'
 
 const epilogue = `
 Exit codes: 0 done, 1 failed, 2 wrong command line or file, 3 no agent answers, 4 not found,
@@ -33,7 +35,7 @@ export function buildProgram(): Command {
     .addHelpText('after', epilogue)
   const adders = [
     ...[addAgent, addCheck, addServices, addShow, addList, addNetworks, addStatus, addProblems],
-    ...[addDrops, addMaps, addReload, addProbe, addDetach],
+    ...[addFlows, addTop, addDrops, addMaps, addReload, addProbe, addDetach],
   ]
   for (const add of adders) add(program)
   return program

@@ -5,6 +5,7 @@ import { endSockets } from '../host/endSockets.js'
 import { probeFeatures, type HostFeatures, type SocketEnding } from '../host/features.js'
 import { lockDirectory, type Lock } from '../host/lock.js'
 import type { Log } from '../host/log.js'
+import type { WorkObserver } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
 import { Attachments } from './attachments.js'
@@ -58,6 +59,8 @@ export interface DataplaneOptions {
   readonly randomSeed?: bigint
   /** Everything that is not as the state asks, as a whole, whenever it changes. */
   readonly onProblems?: (problems: readonly Problem[]) => void
+  /** Asked for with each report, the first of which comes after the first state. */
+  readonly observer?: () => WorkObserver
   readonly log: Log
 }
 
@@ -75,6 +78,7 @@ export class Dataplane {
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
   readonly #sweepData: SweepData
+  readonly #observer: DataplaneOptions['observer']
   #sweeper: Sweeper | undefined
   readonly #orphans: OrphanSockets | undefined
   #state: State | undefined
@@ -129,6 +133,7 @@ export class Dataplane {
     this.#networkName = (id) => installer.ids.networks.keyOf(id)
     this.#lock = lock
     this.#log = options.log
+    this.#observer = options.observer
     this.features = features
     this.resolvers = new Resolvers(maps.get('resolvers'), maps.get('resolving'))
     let mapProblems: readonly Problem[] = []
@@ -142,6 +147,7 @@ export class Dataplane {
         tell()
       },
       onEndings: () => this.#orphans?.look(),
+      onCycle: (seconds) => options.observer?.().reconciled(seconds),
     })
     const settings = {
       objectDir: options.objectDir,
@@ -178,8 +184,8 @@ export class Dataplane {
       log: options.log,
     })
     this.readback = new KernelReadback({
-      maps,
-      installer,
+      ...{ maps, installer, timers: settings.timers },
+      clock: { hz: settings.hz, now: () => this.#jiffies(settings.hz) },
       attachments: () => this.#attachments.info(),
       reconcile: () => this.#reconciler.stats,
       features: features.flags,
@@ -274,6 +280,19 @@ export class Dataplane {
     return this.#closed
   }
 
+  /** As the last sweep found it: no system call tells. */
+  #jiffies(hz: number): number | undefined {
+    const tick = this.#sweeper?.last?.tick
+    if (tick === undefined) return undefined
+    const since = Number(process.hrtime.bigint() - tick.ns) / 1e9
+    return (tick.jiffies + Math.round(since * hz)) >>> 0
+  }
+
+  #swept(result: SweepResult): void {
+    this.#observer?.().swept(result)
+    this.#tellEndings(result)
+  }
+
   #tellEndings({ endings }: SweepResult): void {
     if (endings.length === 0) return
     const namespaceOf = (id: number) => {
@@ -286,7 +305,7 @@ export class Dataplane {
 
   #finish(revision: number): void {
     // Not earlier: what is pinned may still be of another layout.
-    this.#sweeper ??= new Sweeper(this.#sweepData, (result) => this.#tellEndings(result), this.#log)
+    this.#sweeper ??= new Sweeper(this.#sweepData, (result) => this.#swept(result), this.#log)
     this.#done = revision
     const done = this.#waiting.filter((waiter) => waiter.revision <= revision)
     this.#waiting = this.#waiting.filter((waiter) => waiter.revision > revision)

@@ -16,6 +16,16 @@ const U32 = 0xffff_ffff
 const U16 = 0xffff
 const U64 = 0xffff_ffff_ffff_ffffn
 const ADDRESS = [1, 2, U16, U32]
+const FLOW = {
+  vip_port: U16,
+  client_port: U16,
+  backend_port: U16,
+  flags: U16,
+  service: U32,
+  backend: U32,
+  incarnation: U32,
+  last_seen: U32,
+}
 const RECORDS: Readonly<Record<string, Value>> = {
   vip4_key: { network: U32, addr: U32 },
   vip6_key: { network: U32, addr: ADDRESS },
@@ -53,6 +63,20 @@ const RECORDS: Readonly<Record<string, Value>> = {
   name_key: { kind: U32, id: U32 },
   name: { text: 'x'.repeat(131) },
   layout: { version: U32, incarnation: U32 },
+  flow4_key: { network: U32, client: U32, client_port: U16, protocol: 0xff, pad: 0 },
+  flow6_key: { network: U32, client: ADDRESS, client_port: U16, protocol: 0xff, pad: 0 },
+  flow4: { flow: FLOW, vip: U32 },
+  flow6: { flow: FLOW, vip: ADDRESS },
+  snat_key: {
+    backend: ADDRESS,
+    source: ADDRESS,
+    backend_port: U16,
+    source_port: U16,
+    protocol: 0xff,
+    family: 0xff,
+    pad: new Uint8Array(2),
+  },
+  snat_flow: { flow: FLOW, vip: ADDRESS, client: ADDRESS },
   counters: {
     packets_in: U64,
     bytes_in: U64,
@@ -85,6 +109,10 @@ export interface Constants extends Words {
   readonly dropReasons: readonly string[]
   readonly events: readonly string[]
   readonly ends: readonly string[]
+  /** Bits of a flow's flags. */
+  readonly flow: Readonly<
+    Record<'direct' | 'established' | 'finClient' | 'finBackend' | 'reset' | 'hairpin', number>
+  >
 }
 
 /** @throws FairleadError LAYOUT when an enum or one of its constants is missing */
@@ -99,6 +127,7 @@ export function readConstants(types: TypeTable): Constants {
   const backend = reader(types, 'backend_flag')
   const service = reader(types, 'service_flag')
   const rule = reader(types, 'source_rule')
+  const flow = reader(types, 'flow_flag')
   return {
     algorithm: algorithms,
     vip: {
@@ -123,6 +152,14 @@ export function readConstants(types: TypeTable): Constants {
     dropReasons: ordered(types, 'drop_reason', 'DROP_'),
     events: ordered(types, 'event', 'EVENT_'),
     ends: ordered(types, 'flow_end', 'END_'),
+    flow: {
+      direct: flow('FLOW_DIRECT'),
+      established: flow('FLOW_ESTABLISHED'),
+      finClient: flow('FLOW_FIN_CLIENT'),
+      finBackend: flow('FLOW_FIN_BACKEND'),
+      reset: flow('FLOW_RESET'),
+      hairpin: flow('FLOW_HAIRPIN'),
+    },
   }
 }
 

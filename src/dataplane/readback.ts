@@ -1,19 +1,23 @@
 /** What the kernel side has counted, under the names that the model knows. */
+import type { FlowPage, FlowQuery } from '../model/flows.js'
 import type {
   AttachmentInfo,
   BackendCounters,
   Counters,
   Features,
   MapOccupancy,
+  PathCounters,
   Readback,
   ReasonCount,
   ReconcileStats,
 } from '../model/readback.js'
 import type { Path, ServiceKey } from '../model/types.js'
 import { Pace } from '../pace.js'
+import { FlowTables, type JiffiesClock } from './flowTables.js'
 import type { Installer } from './install.js'
 import type { PinnedMaps } from './pinnedMaps.js'
-import type { CounterFields } from './retirement.js'
+import { DEFAULT_TIMERS, type Timers } from './programs.js'
+import { type CounterFields, DEPARTED } from './retirement.js'
 import type { KernelMap } from './tables.js'
 
 /** Rows between two ids in use that are cheaper to read along than to leave out. */
@@ -50,15 +54,24 @@ export interface ReadbackParts {
   readonly attachments: () => AttachmentInfo[]
   readonly reconcile: () => ReconcileStats
   readonly features: Features
+  /** Idle times where a service has none of its own. */
+  readonly timers?: Timers
+  /** Absent: it is not known when flows expire. */
+  readonly clock?: JiffiesClock
   /** When others get their turn. */
   readonly pace?: () => Pace
 }
 
 export class KernelReadback implements Readback {
   readonly #parts: ReadbackParts
+  readonly #flows: FlowTables
 
   constructor(parts: ReadbackParts) {
     this.#parts = parts
+    this.#flows = new FlowTables({
+      ...{ timers: DEFAULT_TIMERS, clock: { hz: 1, now: () => undefined } },
+      ...parts,
+    })
   }
 
   async counters(service?: ServiceKey): Promise<BackendCounters[]> {
@@ -148,6 +161,14 @@ export class KernelReadback implements Readback {
     return rows
   }
 
+  departed(): PathCounters[] {
+    const rows: PathCounters[] = []
+    this.#read('retired', [DEPARTED], (id, path, sums) => {
+      if (id === DEPARTED) rows.push({ path, ...namedSums(sums) })
+    })
+    return rows
+  }
+
   drops(): ReasonCount[] {
     return this.#reasons('drops', this.#parts.maps.constants.dropReasons).filter(
       ({ reason }) => reason !== 'none',
@@ -160,6 +181,10 @@ export class KernelReadback implements Readback {
 
   ends(): ReasonCount[] {
     return this.#reasons('ends', this.#parts.maps.constants.ends)
+  }
+
+  flows(query: FlowQuery): Promise<FlowPage> {
+    return this.#flows.page(query)
   }
 
   async occupancy(): Promise<MapOccupancy[]> {

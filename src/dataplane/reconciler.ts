@@ -31,6 +31,8 @@ export interface ReconcilerOptions {
   readonly onProblems: (problems: readonly Problem[]) => void
   /** Backends have left, or are down, and the kernel knows. */
   readonly onEndings?: () => void
+  /** A cycle has ended, well or not. */
+  readonly onCycle?: (seconds: number) => void
   /**
    * Nothing is written before setOutside(): rows that an earlier agent left for the edge would go,
    * and come back a moment later.
@@ -166,6 +168,7 @@ export class Reconciler {
     const stats = this.#stats
     stats.cycles++
     stats.lastDurationSeconds = (performance.now() - started) / 1000
+    this.#options.onCycle?.(stats.lastDurationSeconds)
     const refused = error ?? this.#failed.values().next().value?.reason
     if (refused === undefined) {
       this.#lastError = undefined

@@ -12,6 +12,9 @@ const GRACE_MS = 50
 /** Ids given back in one go: some 2 ms of work, which a change may be waiting behind. */
 const AT_ONCE = 200
 
+/** No service has this id: its row of `retired` is for those that are gone. */
+export const DEPARTED = 0
+
 export type CounterFields = Record<
   'packets_in' | 'bytes_in' | 'packets_out' | 'bytes_out' | 'connections',
   bigint
@@ -88,7 +91,7 @@ export class Retirement {
   }
 
   /**
-   * @param moved called with a service's id when counts go from a backend's row to its own
+   * @param moved called with a service's id when counts go from a backend's row to its own, or on
    * @returns     what ends that
    */
   watch(moved: (service: number) => void): () => void {
@@ -156,6 +159,7 @@ export class Retirement {
       if (since > due || left-- <= 0) break
       // Its backends are folded into its row, so they go first.
       if (busy.has(id)) continue
+      for (let path = 0; path < this.#paths; path++) this.#depart(id, path)
       this.clearService(id)
       this.#services.delete(id)
       gone.push({ id, key })
@@ -169,12 +173,24 @@ export class Retirement {
       const rows = this.#maps.counters.getPerCpu(index) as CounterFields[] | undefined
       const counted = sumCounters(rows ?? [])
       if (isZero(counted)) continue
-      const place = service * this.#paths + path
-      const before = (this.#maps.retired.get(place) as CounterFields | undefined) ?? ZERO
-      this.#maps.retired.set(place, addCounters(before, counted))
+      this.#add(service * this.#paths + path, counted)
       this.#zero(index)
       for (const moved of this.#watching) moved(service)
     }
+  }
+
+  /** The node's totals must not fall either. */
+  #depart(service: number, path: number): void {
+    const counted = this.#maps.retired.get(service * this.#paths + path) as
+      CounterFields | undefined
+    if (counted === undefined || isZero(counted)) return
+    this.#add(DEPARTED * this.#paths + path, counted)
+    for (const moved of this.#watching) moved(service)
+  }
+
+  #add(place: number, counted: CounterFields): void {
+    const before = (this.#maps.retired.get(place) as CounterFields | undefined) ?? ZERO
+    this.#maps.retired.set(place, addCounters(before, counted))
   }
 
   #zero(index: number): void {

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { BpfMap, BpfObject, type Value } from 'libbpf-ts'
 import { fromWords } from '../model/address.js'
+import type { FlowSweep } from '../model/observe.js'
 
 export interface SweepData {
   /** sweep.bpf.o */
@@ -15,12 +16,9 @@ export interface SweepData {
   readonly rodata: Readonly<Record<string, Value>>
 }
 
-export interface SweepResult {
-  readonly kept: number
-  readonly deleted: number
-  /** By how much the counts of active connections were wrong, over all backends. */
-  readonly mended: number
-  readonly seconds: number
+export interface SweepResult extends FlowSweep {
+  /** Low 32 bits of jiffies at some time, and CLOCK_MONOTONIC then. */
+  readonly tick: { readonly jiffies: number; readonly ns: bigint }
   /** TCP flows whose ends are to be told. */
   readonly endings: readonly Ending[]
 }
@@ -67,15 +65,17 @@ export function openSweep({ objectFile, maps, rodata }: SweepData): BpfObject {
 
 export function runSweep(object: BpfObject): SweepResult {
   const started = performance.now()
+  const ns = process.hrtime.bigint()
   object.program('sweep').testRun()
   const seconds = (performance.now() - started) / 1000
-  const found = object.map('.bss').get(0) as Record<string, bigint>
+  const found = object.map('.bss').get(0) as Record<string, bigint | number>
   const figure = (name: string) => Number(found[name] ?? 0n)
   return {
     kept: figure('rows_kept'),
     deleted: figure('rows_deleted'),
     mended: figure('connections_mended'),
     seconds,
+    tick: { jiffies: figure('swept_jiffies'), ns },
     endings: readEndings(object, figure('endings_told')),
   }
 }

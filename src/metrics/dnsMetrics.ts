@@ -18,6 +18,7 @@ export class DnsMetrics implements DnsObserver {
   readonly #forwarded: Counter
   readonly #forwardDuration: Histogram
   readonly #inFlight: Gauge
+  readonly #answering: Gauge
   readonly #types = new BoundedLabel(queryTypes.length, queryTypes)
   readonly #rcodes = new BoundedLabel(32)
   readonly #networks = new BoundedLabel(1024)
@@ -32,6 +33,7 @@ export class DnsMetrics implements DnsObserver {
     this.#forwarded = counter(definitions.dnsForwarded, registry)
     this.#forwardDuration = histogram(definitions.dnsForwardDuration, registry)
     this.#inFlight = gauge(definitions.dnsInFlight, registry)
+    this.#answering = gauge(definitions.dnsUpstreamAnswering, registry)
   }
 
   answered(answer: DnsAnswered): void {
@@ -54,9 +56,15 @@ export class DnsMetrics implements DnsObserver {
     const upstream = this.#upstreams.of(exchange.upstream)
     this.#forwarded.inc({ upstream, outcome: this.#outcomes.of(exchange.outcome) })
     this.#forwardDuration.observe({ upstream }, exchange.seconds)
+    this.#answering.set({ upstream }, isReply(exchange.outcome) ? 1 : 0)
   }
 
   inFlight(count: number): void {
     this.#inFlight.set(count)
   }
+}
+
+/** An rcode is in upper case, a reason why there was none is not. */
+function isReply(outcome: string): boolean {
+  return outcome === outcome.toUpperCase()
 }

@@ -3,9 +3,17 @@
  * kernel side tells. It reads; it never changes anything.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import type { DnsObserver, HealthObserver, HealthReport } from '../model/observe.js'
+import type {
+  ChangeObserver,
+  DnsObserver,
+  HealthObserver,
+  HealthReport,
+  SourceObserver,
+  WorkObserver,
+} from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import type { State } from '../model/types.js'
+import { ChangeMetrics } from './changeMetrics.js'
 import { definitions } from './definitions.js'
 import { DnsMetrics } from './dnsMetrics.js'
 import { render } from './exposition.js'
@@ -13,6 +21,7 @@ import { HealthMetrics } from './healthMetrics.js'
 import { labelText } from './labels.js'
 import * as from from './samples.js'
 import { counter, gauge, type SampleSource, TotalCounter, TotalGauge } from './series.js'
+import { WorkMetrics } from './workMetrics.js'
 
 export interface MetricsOptions {
   readonly readback: Readback
@@ -39,6 +48,10 @@ export class Metrics {
   readonly dns: DnsObserver
   /** For the health source. */
   readonly health: HealthObserver
+  /** For the dataplane. */
+  readonly work: WorkObserver
+  /** For those who pass on what sources say. */
+  readonly changes: ChangeObserver & SourceObserver
   readonly #options: MetricsOptions
   readonly #registry = new Registry()
   readonly #wanted: WantedSeries
@@ -53,6 +66,8 @@ export class Metrics {
     this.dns = new DnsMetrics(this.#registry)
     this.#health = new HealthMetrics(this.#registry)
     this.health = this.#health
+    this.work = new WorkMetrics(this.#registry)
+    this.changes = new ChangeMetrics(this.#registry)
     gauge(definitions.buildInfo, this.#registry).set(
       { version: options.version, node: process.version, kernel: labelText(options.kernel) },
       1,
@@ -130,10 +145,13 @@ class WantedSeries {
 const kernelCounters = [
   ...(['packets', 'bytes', 'connections', 'ends', 'drops', 'events'] as const),
   ...(['reconcileCycles', 'reconcileFailures', 'repairedRows'] as const),
+  ...(['nodeConnections', 'nodePacketsIn', 'nodePacketsOut'] as const),
+  ...(['nodeBytesIn', 'nodeBytesOut'] as const),
 ]
 const kernelGauges = [
   ...(['appliedRevision', 'reconcileDuration', 'mapEntries', 'mapCapacity'] as const),
-  ...(['attachments', 'features', 'active'] as const),
+  ...(['mapPressure', 'attachments', 'interfaceMode', 'features'] as const),
+  ...(['active', 'inactive'] as const),
 ]
 type KernelMetric = (typeof kernelCounters)[number] | (typeof kernelGauges)[number]
 type Reading = Readonly<Record<KernelMetric, SampleSource>>
@@ -175,7 +193,10 @@ async function readKernel(
   texts: from.LabelTexts,
 ): Promise<Reading> {
   const counted = await readback.counters()
+  // At once: what a service had counted that leaves now would be told twice, or not at all.
+  const departed = readback.departed()
   const rows = detailed ? counted : await from.sumOfServices(counted)
+  const node = await from.sumOfNode([...counted, ...departed])
   const ends = readback.ends()
   const drops = readback.drops()
   const events = readback.events()
@@ -188,6 +209,12 @@ async function readKernel(
     bytes: () => from.byteSamples(rows, texts),
     connections: () => from.connectionSamples(rows, texts),
     active: () => from.activeSamples(rows, texts),
+    inactive: () => from.inactiveSamples(rows, texts),
+    nodeConnections: () => from.nodeSamples(node, 'connections'),
+    nodePacketsIn: () => from.nodeSamples(node, 'packetsIn'),
+    nodePacketsOut: () => from.nodeSamples(node, 'packetsOut'),
+    nodeBytesIn: () => from.nodeSamples(node, 'bytesIn'),
+    nodeBytesOut: () => from.nodeSamples(node, 'bytesOut'),
     ends: () => from.reasonSamples('reason', ends),
     drops: () => from.reasonSamples('reason', drops),
     events: () => from.reasonSamples('event', events),
@@ -198,7 +225,9 @@ async function readKernel(
     reconcileDuration: () => from.one(reconcile.lastDurationSeconds),
     mapEntries: () => maps.map(({ map, entries }) => ({ labels: { map }, value: entries })),
     mapCapacity: () => maps.map(({ map, capacity }) => ({ labels: { map }, value: capacity })),
+    mapPressure: () => from.pressureSamples(maps),
     attachments: () => from.attachmentSamples(attachments),
+    interfaceMode: () => from.interfaceSamples(attachments),
     features: () =>
       features.map(([feature, there]) => ({
         labels: { feature: labelText(feature) },

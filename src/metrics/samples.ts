@@ -4,8 +4,14 @@
  */
 import { family } from '../model/address.js'
 import type { HealthReport } from '../model/observe.js'
-import type { AttachmentInfo, BackendCounters, ReasonCount } from '../model/readback.js'
-import type { Backend, Problem, ServiceKey, State } from '../model/types.js'
+import type {
+  AttachmentInfo,
+  BackendCounters,
+  MapOccupancy,
+  PathCounters,
+  ReasonCount,
+} from '../model/readback.js'
+import type { Backend, Path, Problem, Service, ServiceKey, State } from '../model/types.js'
 import { Pace } from '../pace.js'
 import { labelPairs } from './exposition.js'
 import { labelText } from './labels.js'
@@ -30,19 +36,40 @@ export async function sumOfServices(rows: readonly BackendCounters[]): Promise<S
     if (own === undefined) sums.set(row.service, (own = []))
     const sum = own.find(({ path }) => path === row.path)
     if (sum === undefined) own.push({ ...row, backend: null })
-    else addTo(sum, row)
+    else {
+      addTo(sum, row)
+      addGauges(sum, row)
+    }
     if (pace.due) await pace.rest()
   }
   return [...sums.values()].flat()
 }
 
-function addTo(sum: Mutable<ServiceCounters>, row: BackendCounters): void {
+function addGauges(sum: Mutable<ServiceCounters>, row: BackendCounters): void {
+  if (row.active !== undefined) sum.active = (sum.active ?? 0) + row.active
+  if (row.inactive !== undefined) sum.inactive = (sum.inactive ?? 0) + row.inactive
+}
+
+function addTo(sum: Mutable<PathCounters>, row: PathCounters): void {
   sum.packetsIn += row.packetsIn
   sum.bytesIn += row.bytesIn
   sum.packetsOut += row.packetsOut
   sum.bytesOut += row.bytesOut
   sum.connections += row.connections
-  if (row.active !== undefined) sum.active = (sum.active ?? 0) + row.active
+}
+
+/** Of all services together, by path. Others run meanwhile. */
+export async function sumOfNode(rows: readonly PathCounters[]): Promise<PathCounters[]> {
+  const sums = new Map<Path, Mutable<PathCounters>>()
+  const pace = new Pace()
+  for (const row of rows) {
+    const { path, packetsIn, bytesIn, packetsOut, bytesOut, connections } = row
+    const sum = sums.get(path)
+    if (sum !== undefined) addTo(sum, row)
+    else sums.set(path, { path, packetsIn, bytesIn, packetsOut, bytesOut, connections })
+    if (pace.due) await pace.rest()
+  }
+  return [...sums.values()]
 }
 
 // The totals of every row, whether or not its service is still wanted: a counter must not fall.
@@ -72,11 +99,40 @@ export function* activeSamples(rows: Rows, texts: LabelTexts): Generator<Sample>
     if (row.active !== undefined) yield { labels: texts.ofRow(row), value: row.active }
 }
 
+export function* inactiveSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
+  for (const row of rows)
+    if (row.inactive !== undefined) yield { labels: texts.ofRow(row), value: row.inactive }
+}
+
+export function nodeSamples(
+  sums: readonly PathCounters[],
+  what: Exclude<keyof PathCounters, 'path'>,
+): Sample[] {
+  return sums.map((sum) => ({ labels: { path: sum.path }, value: sum[what] }))
+}
+
 export function* infoSamples({ services }: State, texts: LabelTexts): Generator<Sample> {
-  for (const [key, { mode, algorithm, vips }] of services) {
-    const own = labelPairs({ mode, algorithm, vips: labelText(vips.join(',')) })
+  for (const [key, service] of services) {
+    const { mode, algorithm, vips } = service
+    const shown = {
+      mode,
+      algorithm,
+      prefers: preferences(service),
+      vips: labelText(vips.join(',')),
+    }
+    const own = labelPairs(shown)
     yield { labels: `${texts.of(key)},${own}`, value: 1 }
   }
+}
+
+/** What makes some backends take more than their weight; joined by commas. */
+function preferences({ affinity, locality, backends, return: back }: Service): string {
+  return [
+    ...(affinity === undefined ? [] : ['affinity']),
+    ...(back?.startsWith('dsr') === true ? ['dsr'] : []),
+    ...(locality === undefined ? [] : ['locality']),
+    ...(backends.some(({ priority }) => priority !== backends[0]?.priority) ? ['priority'] : []),
+  ].join(',')
 }
 
 export function* serviceBackendSamples({ services }: State, texts: LabelTexts): Generator<Sample> {
@@ -137,6 +193,28 @@ export function attachmentSamples(attachments: readonly AttachmentInfo[]): Sampl
     hook,
     program: labelText(program),
     mode: mode ?? '',
+  }))
+}
+
+/** At the node's edge alone: there are few of those, and as many others as there are containers. */
+export function interfaceSamples(attachments: readonly AttachmentInfo[]): Sample[] {
+  return attachments
+    .filter(({ network }) => network === '')
+    .map(({ target, hook, program, mode }) => ({
+      labels: {
+        interface: labelText(target),
+        hook,
+        program: labelText(program),
+        mode: mode ?? '',
+      },
+      value: 1,
+    }))
+}
+
+export function pressureSamples(maps: readonly MapOccupancy[]): Sample[] {
+  return maps.map(({ map, entries, capacity }) => ({
+    labels: { map },
+    value: capacity === 0 ? 0 : entries / capacity,
   }))
 }
 

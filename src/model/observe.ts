@@ -97,3 +97,46 @@ export interface HealthReport {
   all(): Iterable<ServiceHealth>
   of(service: ServiceKey): ServiceHealth | undefined
 }
+
+/** Where a snapshot comes from. */
+export interface SnapshotNote {
+  /** When the source learnt of the change, by performance.now(). */
+  readonly seenMs: number
+  /** It is what was last known: the source cannot be read, or not understood as a whole. */
+  readonly stale: boolean
+}
+
+/** How long the dataplane's own work takes. Calls must be cheap and must not throw. */
+export interface WorkObserver {
+  reconciled(seconds: number): void
+  swept(sweep: FlowSweep): void
+}
+
+/** One run over the flow tables. */
+export interface FlowSweep {
+  readonly kept: number
+  readonly deleted: number
+  /** By how much the counts of active connections were wrong, over all backends. */
+  readonly mended: number
+  readonly seconds: number
+}
+
+/** What becomes of changes that sources see. Calls must be cheap and must not throw. */
+export interface ChangeObserver {
+  /** @param tell publishes what the source says; states that it makes are of this change */
+  during(source: string, seenMs: number, tell: () => void): void
+  /** A revision that is on its way now. */
+  stated(revision: number): void
+  /** All revisions up to this one are there. */
+  reached(place: ChangePlace, revision: number): void
+}
+
+/** `dns` follows the kernel. */
+export type ChangePlace = 'kernel' | 'dns'
+
+/** Calls must be cheap and must not throw. */
+export interface SourceObserver {
+  published(source: string, stale: boolean): void
+  /** Whether what the source said last is still what it says. */
+  current(source: string, current: boolean): void
+}

@@ -2,6 +2,7 @@
  * The way back: what the kernel side tells, as an interface that the dataplane implements and that
  * metrics and api are handed by main. It carries values, never handles.
  */
+import type { FlowPage, FlowQuery } from './flows.js'
 import type { Path, ServiceKey } from './types.js'
 
 /** Client to service is `in`. Bytes count from the IP header on. All only grow. */
@@ -25,6 +26,11 @@ export interface BackendCounters extends Counters {
   readonly active?: number
   /** Those that have ended and are still remembered, as the last sweep found. */
   readonly inactive?: number
+}
+
+/** Of a whole path. */
+export interface PathCounters extends Counters {
+  readonly path: Path
 }
 
 export interface ReasonCount {
@@ -75,10 +81,19 @@ export interface Readback {
    * @param service of that one alone
    */
   counters(service?: ServiceKey): Promise<BackendCounters[]>
+  /** What services that are gone had counted. */
+  departed(): PathCounters[]
   drops(): ReasonCount[]
   events(): ReasonCount[]
   /** Why flows ended. */
   ends(): ReasonCount[]
+  /**
+   * Tracked connections, some at a time; others run meanwhile. One that comes or goes while pages are
+   * asked for may be told or not.
+   *
+   * @throws FairleadError VALUE for a cursor that is none
+   */
+  flows(query: FlowQuery): Promise<FlowPage>
   /** Others run meanwhile. */
   occupancy(): Promise<MapOccupancy[]>
   attachments(): AttachmentInfo[]

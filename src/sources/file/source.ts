@@ -9,6 +9,7 @@ import { realpathSync, statSync, watch, type FSWatcher } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { FairleadError } from '../../errors.js'
 import { sameData } from '../../model/diff.js'
+import type { SnapshotNote } from '../../model/observe.js'
 import type { Problem, ServiceSpec, Snapshot } from '../../model/types.js'
 import { Pace } from '../../pace.js'
 import { entryPlaces, type Mistake } from './document.js'
@@ -24,7 +25,7 @@ export interface Log {
 }
 
 export interface FileSourceOptions {
-  readonly onSnapshot: (snapshot: Snapshot) => void
+  readonly onSnapshot: (snapshot: Snapshot, note: SnapshotNote) => void
   /** Called once for each problem that was not there before. */
   readonly onProblem?: (problem: Problem) => void
   readonly log?: Log
@@ -47,6 +48,8 @@ export class FileSource {
   #debounce: NodeJS.Timeout | undefined
   #poll: NodeJS.Timeout | undefined
   #signature = ''
+  /** When what is being read was first noticed, by performance.now(). */
+  #seenMs: number | undefined
   #last: Omit<Snapshot, 'problems'> = { networks: [], services: [] }
   #firstAgent: unknown
   /** JSON of the problems published last. */
@@ -110,6 +113,7 @@ export class FileSource {
   /** One reading at a time. @returns what is wrong with the file as a whole */
   #read(): Promise<FairleadError | undefined> {
     this.#turns++
+    this.#seenMs ??= performance.now()
     const turn = this.#turn.then(() => this.#readNow())
     this.#turn = turn
       .catch(() => undefined)
@@ -131,9 +135,10 @@ export class FileSource {
       // Asked for again when there is something else to read.
       this.#signature = fileSignature(this.#path)
       const { code, message } = error
-      this.#publish([
-        { source: 'file', item: 'file', place: this.#path, code, reason: `${message}${KEPT}` },
-      ])
+      this.#publish(
+        [{ source: 'file', item: 'file', place: this.#path, code, reason: `${message}${KEPT}` }],
+        true,
+      )
       return error
     }
     if (reading.mistakes.length === 0) {
@@ -141,7 +146,8 @@ export class FileSource {
       return undefined
     }
     if (this.#isClosed()) return undefined
-    this.#publish(reading.mistakes.map((mistake) => problemOf('file', mistake, KEPT)))
+    const problems = reading.mistakes.map((mistake) => problemOf('file', mistake, KEPT))
+    this.#publish(problems, true)
     return faultOf(reading.mistakes)
   }
 
@@ -169,7 +175,7 @@ export class FileSource {
         reason: 'has changed; this takes effect when the agent is restarted',
       })
     }
-    this.#publish(problems)
+    this.#publish(problems, false)
   }
 
   /** Entries of which the text is as it was are the same objects: nobody has to compare them again. */
@@ -185,7 +191,7 @@ export class FileSource {
     return services.flatMap((text) => entries.get(text) ?? [])
   }
 
-  #publish(problems: readonly Problem[]): void {
+  #publish(problems: readonly Problem[], stale: boolean): void {
     const known = this.#problems
     const texts = problems.map((problem) => JSON.stringify(problem))
     this.#problems = new Set(texts)
@@ -199,11 +205,14 @@ export class FileSource {
       { networks: networks.length, services: services.length, problems: problems.length },
       'file read',
     )
-    this.#options.onSnapshot({ ...this.#last, problems })
+    const seenMs = this.#seenMs ?? performance.now()
+    this.#seenMs = undefined
+    this.#options.onSnapshot({ ...this.#last, problems }, { seenMs, stale })
   }
 
   #changed(): void {
     if (this.#closed) return
+    this.#seenMs ??= performance.now()
     clearTimeout(this.#debounce)
     this.#debounce = setTimeout(() => this.#check(), this.#options.debounceMs ?? DEBOUNCE_MS)
   }
@@ -214,6 +223,8 @@ export class FileSource {
     if (this.#closed || this.#turns > 0) return
     this.#watch()
     if (fileSignature(this.#path) !== this.#signature) void this.#read()
+    // Something else in the folder.
+    else this.#seenMs = undefined
   }
 
   /** Apart, because the field changes behind an await. */

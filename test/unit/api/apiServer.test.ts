@@ -117,6 +117,43 @@ t.test('networks, problems, drops and maps', async (t) => {
   t.same(await client.maps(), report().occupancy)
 })
 
+t.test('flows, page by page and filtered', async (t) => {
+  const { client, path } = await subject(t)
+  const pages = async (asked: Parameters<typeof client.flows>[0]) => {
+    const found = []
+    for await (const page of client.flows(asked)) found.push(page)
+    return found
+  }
+  t.same(await pages({}), [report().flows])
+  t.same(await pages({ limit: 2 }), [report().flows.slice(0, 2), report().flows.slice(2)])
+  t.same(await pages({ protocol: 'udp', client: '2001:db8::/32' }), [[report().flows[1]]])
+  t.same(await pages({ network: 'nothing' }), [[]])
+  for (const query of ['limit=0', 'limit=x', 'limit=10001', 'state=odd', 'client=odd', 'odd=1']) {
+    const { status, body } = await send(path, 'GET', `/v1/flows?${query}`)
+    t.equal(status, 422, query)
+    t.match(JSON.parse(body), { code: 'VALUE', message: /\S/ })
+  }
+})
+
+t.test('counters by service and by backend', async (t) => {
+  const { client, path } = await subject(t)
+  const { uptimeSeconds, counters } = await client.counters()
+  t.ok(uptimeSeconds > 0)
+  const totals = (scale: number, active: number) => ({
+    ...{ packetsIn: 10 * scale, bytesIn: 1000 * scale, packetsOut: 8 * scale },
+    ...{ bytesOut: 8000 * scale, connections: 2 * scale, active },
+  })
+  const vote = { network: 'overlay1', service: 'vote' }
+  t.same(counters, [{ ...vote, ...totals(10, 6) }])
+  t.same((await client.counters({ by: 'backend', service: 'overlay1/vote' })).counters, [
+    { ...vote, backend: '10.0.0.5', ...totals(3, 3) },
+    { ...vote, backend: '10.0.0.6', ...totals(3, 3) },
+    { ...vote, backend: '', ...totals(4, 0) },
+  ])
+  t.same((await client.counters({ network: 'other' })).counters, [])
+  t.equal((await send(path, 'GET', '/v1/counters?by=odd')).status, 422)
+})
+
 t.test('metrics, where there are any', async (t) => {
   const metrics = {
     contentType: 'text/plain; version=0.0.4',

@@ -7,8 +7,8 @@ import { agentWith, command, fairlead, folderOf, run } from './stage.js'
 
 const root = join(import.meta.dirname, '../../../..')
 const commands = [
-  ...['agent', 'check', 'services', 'show', 'list', 'networks', 'status', 'problems', 'drops'],
-  ...['maps', 'reload', 'probe', 'detach'],
+  ...['agent', 'check', 'services', 'show', 'list', 'networks', 'status', 'problems', 'flows'],
+  ...['top', 'drops', 'maps', 'reload', 'probe', 'detach'],
 ]
 const asking = commands.filter((name) => !['agent', 'check', 'probe', 'detach'].includes(name))
 

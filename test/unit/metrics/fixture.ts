@@ -1,4 +1,5 @@
 /** A state and a kernel's report of it, for the sinks that only read. */
+import { flowMatches, type Flow, type FlowPage, type FlowQuery } from '../../../src/model/flows.js'
 import type { Readback } from '../../../src/model/readback.js'
 import type { Network, Problem, Service, ServiceKey, State } from '../../../src/model/types.js'
 import { serviceKey } from '../../../src/model/types.js'
@@ -6,8 +7,8 @@ import { serviceKey } from '../../../src/model/types.js'
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 
 export type Report = {
-  -readonly [Key in keyof Readback]: Awaited<ReturnType<Readback[Key]>>
-}
+  -readonly [Key in Exclude<keyof Readback, 'flows'>]: Awaited<ReturnType<Readback[Key]>>
+} & { flows: Flow[] }
 
 /** A kernel side that tells what it is told to tell, and counts how often it is asked. */
 export class FixtureReadback implements Readback {
@@ -23,6 +24,10 @@ export class FixtureReadback implements Readback {
     return Promise.resolve(counters.filter(({ service }) => (only ?? service) === service))
   }
 
+  departed(): Report['departed'] {
+    return this.report.departed
+  }
+
   drops(): Report['drops'] {
     return this.report.drops
   }
@@ -33,6 +38,15 @@ export class FixtureReadback implements Readback {
 
   events(): Report['events'] {
     return this.report.events
+  }
+
+  /** A cursor is the number of flows that were looked at. */
+  flows({ filter, limit, cursor }: FlowQuery): Promise<FlowPage> {
+    const at = Number(cursor ?? 0)
+    const next = at + limit
+    const flows = this.report.flows.slice(at, next).filter((flow) => flowMatches(flow, filter))
+    const more = next < this.report.flows.length
+    return Promise.resolve({ flows, ...(more && { next: String(next) }) })
   }
 
   occupancy(): Promise<Report['occupancy']> {
@@ -114,11 +128,18 @@ export function report(): Report {
       row('10.0.0.6', 'tc', 3),
       row(undefined, 'tc', 4),
     ],
+    departed: [
+      {
+        ...{ path: 'tc', packetsIn: 100, bytesIn: 10_000 },
+        ...{ packetsOut: 80, bytesOut: 8000, connections: 20 },
+      },
+    ],
     drops: [
       { reason: 'no_backend', path: 'tc', count: 3 },
       { reason: 'fragment', path: 'tc', count: 0 },
     ],
     ends: [{ reason: 'idle', path: 'tc', count: 7 }],
+    flows: flows(),
     events: [{ event: 'arp', path: 'tc', count: 5 }].map(({ event, path, count }) => ({
       reason: event,
       path: path as 'tc',
@@ -142,4 +163,29 @@ export function report(): Report {
     },
     features: { tcx: true, csumIpv6Flag: false },
   }
+}
+
+/** Of overlay1/vote, one each on two paths, and one of a service that has gone. */
+function flows(): Flow[] {
+  const vip = { address: '10.0.0.9', port: 80 }
+  return [
+    {
+      ...{ path: 'tc', protocol: 'tcp', state: 'ESTABLISHED', expiresSeconds: 897.4, vip },
+      client: { address: '10.0.0.8', port: 40_000 },
+      backend: { address: '10.0.0.5', port: 8080 },
+      service: 'overlay1/vote',
+    },
+    {
+      ...{ path: 'xdp', protocol: 'udp', state: 'UDP', expiresSeconds: 3661 },
+      vip: { address: 'fd00:a::9', port: 53 },
+      client: { address: '2001:db8::8', port: 5353 },
+      backend: { address: 'fd00:a::6', port: 53 },
+      service: 'overlay1/vote',
+      seenAs: { address: 'fd00:a::1', port: 16_384 },
+    },
+    {
+      ...{ path: 'tc', protocol: 'tcp', state: 'CLOSE', vip },
+      client: { address: '10.0.0.7', port: 40_001 },
+    },
+  ]
 }

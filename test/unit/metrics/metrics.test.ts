@@ -80,7 +80,7 @@ t.test('the desired state is told', async (t) => {
   )
   const families = await scrape(subject(state).metrics)
   const key = `${vote},service="vote"`
-  const info = `algorithm="wrr",mode="vip",${key},vips="10.0.0.9,fd00:a::9"`
+  const info = `algorithm="wrr",mode="vip",${vote},prefers="",service="vote",vips="10.0.0.9,fd00:a::9"`
   t.equal(value(families, 'fairlead_service_info', info), 1)
   const backend = `backend="fd00:a::5",${key}`
   t.equal(value(families, 'fairlead_backend_weight', backend), 3)
@@ -109,6 +109,113 @@ t.test('drops, events, maps, reconciling, attachments, features and the build', 
   t.equal(at('kernel_feature', 'feature="csumIpv6Flag"'), 0)
   t.equal(at('build_info', `kernel="6.18.0",node="${process.version}",version="1.2.3"`), 1)
   t.ok((at('process_resident_memory_bytes') ?? 0) > 1e6, 'the process is told of too')
+})
+
+t.test('totals of the node have what services that are gone had counted', async (t) => {
+  const families = await scrape(subject().metrics)
+  const at = (name: string, path: string) =>
+    value(families, `fairlead_node_${name}_total`, `path="${path}"`)
+  t.equal(at('connections', 'tc'), 2 + 6 + 8 + 20)
+  t.equal(at('connections', 'sock'), 4)
+  t.equal(at('incoming_packets', 'tc'), 10 + 30 + 40 + 100)
+  t.equal(at('outgoing_packets', 'tc'), 8 + 24 + 32 + 80)
+  t.equal(at('incoming_bytes', 'tc'), 1000 + 3000 + 4000 + 10_000)
+  t.equal(at('outgoing_bytes', 'tc'), 8000 + 24_000 + 32_000 + 8000)
+})
+
+t.test('the pressure of maps, ended connections, and how the edge is attached', async (t) => {
+  const { metrics, readback } = subject()
+  readback.report.attachments.push({
+    ...{ network: '', target: 'eth1', hook: 'xdp', program: 'edge', mode: 'generic' },
+  })
+  const families = await scrape(metrics)
+  t.equal(value(families, 'fairlead_map_pressure_ratio', 'map="vips4"'), 31_000 / 32_768)
+  const labels = `${five},${vote},path="tc",service="vote"`
+  t.equal(value(families, 'fairlead_connections_inactive', labels), 2)
+  t.same(
+    [...(families.get('fairlead_interface_mode')?.samples ?? [])],
+    [['fairlead_interface_mode{hook="xdp",interface="eth1",mode="generic",program="edge"}', 1]],
+    'containers have no series each',
+  )
+})
+
+t.test('what makes backends get more than their weight is told', async (t) => {
+  const affinity = { timeoutSeconds: 300, prefix4: 32, prefix6: 128 }
+  const backend = { weight: 1, state: 'active' as const }
+  const backends = [
+    { ...backend, address: '10.0.0.5', priority: 0 },
+    { ...backend, address: '10.0.0.6', priority: 1 },
+  ]
+  const state = stateOf([service({ affinity, locality: 'prefer-local', backends })])
+  const families = await scrape(subject(state).metrics)
+  const [info = ''] = families.get('fairlead_service_info')?.samples.keys() ?? []
+  t.match(info, 'prefers="affinity,locality,priority"')
+})
+
+t.test('a change is timed from being seen to the kernel and to names', async (t) => {
+  const { metrics } = subject()
+  const { changes } = metrics
+  const ago = (ms: number) => performance.now() - ms
+  changes.during('file', ago(2000), () => changes.stated(3))
+  changes.during('health', ago(20), () => changes.stated(4))
+  changes.during('file', ago(0), () => undefined)
+  changes.stated(5)
+  changes.reached('kernel', 4)
+  changes.reached('dns', 3)
+  const families = await scrape(metrics)
+  const lag = (suffix: string, labels: string) =>
+    families
+      .get('fairlead_change_lag_seconds')
+      ?.samples.get(`fairlead_change_lag_seconds_${suffix}{${labels}}`)
+  const at = (reached: string, source: string) => `reached="${reached}",source="${source}"`
+  t.equal(lag('count', at('kernel', 'file')), 1, 'one that was overtaken is there with the next')
+  t.ok((lag('sum', at('kernel', 'file')) ?? 0) >= 2)
+  t.equal(lag('count', at('kernel', 'health')), 1)
+  t.equal(lag('count', at('dns', 'file')), 1)
+  t.equal(lag('count', at('dns', 'health')), undefined, 'not there yet')
+  changes.reached('dns', 9)
+  const later = await scrape(metrics)
+  const name = `fairlead_change_lag_seconds_count{${at('dns', 'health')}}`
+  t.equal(later.get('fairlead_change_lag_seconds')?.samples.get(name), 1, 'each is counted once')
+})
+
+t.test('sources: what they say, and whether it is in force', async (t) => {
+  const { metrics } = subject()
+  metrics.changes.published('file', false)
+  metrics.changes.published('file', true)
+  metrics.changes.current('docker', true)
+  const families = await scrape(metrics)
+  t.equal(value(families, 'fairlead_source_current', 'source="file"'), 0)
+  t.equal(value(families, 'fairlead_source_current', 'source="docker"'), 1)
+  t.equal(value(families, 'fairlead_source_snapshots_total', 'source="file"'), 1)
+  const when = value(families, 'fairlead_source_last_snapshot_timestamp_seconds', 'source="file"')
+  t.ok(Math.abs((when ?? 0) - Date.now() / 1000) < 60)
+})
+
+t.test('sweeps and reconcile cycles are timed', async (t) => {
+  const { metrics } = subject()
+  metrics.work.reconciled(0.25)
+  metrics.work.swept({ kept: 10, deleted: 3, mended: 1, seconds: 0.5 })
+  metrics.work.swept({ kept: 8, deleted: 2, mended: 0, seconds: 0.5 })
+  const families = await scrape(metrics)
+  const of = (name: string, suffix: string) =>
+    families.get(name)?.samples.get(`${name}_${suffix}{}`)
+  t.equal(of('fairlead_reconcile_duration_seconds', 'sum'), 0.25)
+  t.equal(of('fairlead_flow_sweep_duration_seconds', 'count'), 2)
+  t.equal(value(families, 'fairlead_flow_sweep_kept_rows'), 8)
+  t.equal(value(families, 'fairlead_flow_sweep_deleted_rows_total'), 5)
+  t.equal(value(families, 'fairlead_flow_sweep_mended_connections_total'), 1)
+})
+
+t.test('an upstream answers, or does not', async (t) => {
+  const { metrics } = subject()
+  const told = { upstream: '10.0.0.3:53', seconds: 0.001 }
+  const answering = async () =>
+    value(await scrape(metrics), 'fairlead_dns_upstream_answering', 'upstream="10.0.0.3:53"')
+  metrics.dns.forwarded({ ...told, outcome: 'timeout' })
+  t.equal(await answering(), 0)
+  metrics.dns.forwarded({ ...told, outcome: 'SERVFAIL' })
+  t.equal(await answering(), 1)
 })
 
 t.test('a kernel that cannot be read leaves its series out and is counted', async (t) => {
