@@ -29,6 +29,7 @@ struct admission {
 	struct vip vip;
 	struct asker asker;
 	struct search search;
+	struct entry_key brought; /* as which another node may have brought it earlier */
 	struct flow6 row; /* the one to be stored; of IPv4 it has the first word of the VIP */
 	__u32 now;
 	__u32 place;	 /* enum place_state */
@@ -327,6 +328,18 @@ static __always_inline bool is_hairpin_reply(const struct packet *pkt, union flo
 }
 
 /*
+ * take_from_entry() - replies of a flow that begins here stay here, whichever node has
+ * brought an earlier one from the same port of the client.
+ */
+static __always_inline void take_from_entry(struct admission *adm, const struct flow *row,
+					    const struct backend *backend, const bool v6)
+{
+	entry_key_set(&adm->brought, &adm->pkt.src, flow_key_port(&adm->key, v6),
+		      (const struct addr *)backend->addr, row->backend_port, adm->pkt.protocol);
+	bpf_map_delete_elem(&entries, &adm->brought);
+}
+
+/*
  * start() - a packet without a usable flow to an address in `vips`.
  *
  * The verifier takes it once for all the ways that lead here.
@@ -379,6 +392,8 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 		return drop(reason);
 	if (!backend)
 		return carry_direct(skb, adm, v6);
+	if (!network_id)
+		take_from_entry(adm, row, backend, v6);
 	if (starts_flow(pkt))
 		count_connection(row->backend, packet_path);
 	count_active(row->backend, true, PATH_TC);

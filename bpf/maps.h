@@ -262,6 +262,18 @@ struct peer_key {
 	__be32 addr[4];
 };
 
+/*
+ * What agents of other nodes call a container of this one in tunnels, where its address
+ * here means nothing to them, and the address that it has here.
+ */
+struct alias_key {
+	__be32 addr[4];
+};
+
+struct alias {
+	__be32 addr[4];
+};
+
 struct netns {
 	__u32 networks[MAX_SOCKET_NETWORKS]; /* in the order of lookup; 0 ends */
 };
@@ -396,6 +408,7 @@ struct entry_key {
 
 struct entry {
 	__be32 node[4];
+	__be32 alias[4]; /* what that node calls the backend; 0: its address */
 };
 
 /*
@@ -770,6 +783,14 @@ struct {
 	__type(key, struct peer_key);
 	__type(value, __u32); /* 1 */
 } peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct alias_key);
+	__type(value, struct alias);
+} aliases SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

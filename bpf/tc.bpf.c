@@ -424,7 +424,7 @@ static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bo
 	if (verdict == VERDICT_ROUTE && chosen_get(skb))
 		verdict = v6 ? send_away6(skb) : send_away4(skb);
 	if (step == EDGE_REPLY && verdict == VERDICT_PASS)
-		verdict = VERDICT_ROUTE;
+		verdict = v6 ? come_home6(skb) : come_home4(skb);
 	if (verdict != VERDICT_ROUTE)
 		return verdict;
 	return v6 ? route6(skb) : route4(skb);

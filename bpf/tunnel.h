@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Tunnels in tc: the packet that begins a flow to a backend beyond this node, and the
- * replies of a backend here to the node by which its client came in.
+ * replies of a backend here to the node by which its client came in. Where that node calls
+ * the backend by an alias, it is told so again.
  */
 #ifndef FAIRLEAD_TUNNEL_H
 #define FAIRLEAD_TUNNEL_H
@@ -93,6 +94,33 @@ __noinline int send_away6(struct __sk_buff *skb)
 }
 
 /*
+ * rename_quoted() - an error between a node that calls a backend by an alias and the one
+ * where it is: its addresses, and those of the packet that it is about.
+ * @side: of the quoted packet that is the backend; of the error itself it is the other one,
+ *        where it is an end at all
+ *
+ * Returns 0 or a negative errno; then the packet is half rewritten: drop it.
+ */
+static __always_inline int rename_quoted(struct __sk_buff *skb, const struct packet *pkt,
+					 struct quote *quote, const enum side side,
+					 const struct addr *to, const bool v6)
+{
+	const struct addr *end = side == SIDE_SOURCE ? &quote->of.src : &quote->of.dst;
+
+	if (side == SIDE_SOURCE) {
+		if (addr_equal(pkt->dst.words, end->words, v6) &&
+		    quote_set_outer(skb, pkt, quote, SIDE_DESTINATION, to, v6))
+			return -1;
+	} else if (addr_equal(pkt->src.words, end->words, v6) &&
+		   quote_set_outer(skb, pkt, quote, SIDE_SOURCE, to, v6)) {
+		return -1;
+	}
+	if (quote_set_addr(skb, quote, side, to, v6))
+		return -1;
+	return quote_finish(skb, pkt, quote, v6);
+}
+
+/*
  * send_home() - the verdict on a reply to a client that came in by another node, or on an
  * error about what that client sent; VERDICT_PASS when it is none, VERDICT_TOO_BIG when it
  * does not fit the tunnel.
@@ -132,6 +160,14 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	}
 	if (!is_way(result))
 		return tunnel_drop(DROP_NO_ROUTE);
+	if (has_alias(entry)) {
+		const struct addr *alias = (const void *)entry->alias;
+
+		if (pkt.kind == PACKET_FLOW
+			    ? nat(skb, &pkt, SIDE_SOURCE, alias, pkt.sport, pkt.dport, v6)
+			    : rename_quoted(skb, &pkt, &quote, SIDE_DESTINATION, alias, v6))
+			return tunnel_drop(DROP_REWRITE);
+	}
 	if (encapsulate(skb, &node, v6))
 		return tunnel_drop(DROP_REWRITE);
 	return route_out(&fib);
@@ -145,6 +181,47 @@ __noinline int send_home4(struct __sk_buff *skb)
 __noinline int send_home6(struct __sk_buff *skb)
 {
 	return send_home(skb, true);
+}
+
+/*
+ * come_home() - the verdict on what came out of a tunnel and is no reply of a flow of this
+ * node: an error, or a fragment, for a container here.
+ *
+ * What is for an alias and cannot be told whose it is must not be routed: the address means
+ * nothing here.
+ */
+static __always_inline int come_home(struct __sk_buff *skb, const bool v6)
+{
+	const struct addr *here;
+	struct packet pkt;
+	struct quote quote;
+
+	parse(skb, &pkt, v6);
+	if (pkt.kind == PACKET_UNREADABLE || pkt.kind == PACKET_MALFORMED)
+		return tunnel_drop(DROP_MALFORMED);
+	here = alias_of(&pkt.dst);
+	if (!here)
+		return VERDICT_ROUTE;
+	if (pkt.kind == PACKET_FLOW)
+		return nat(skb, &pkt, SIDE_DESTINATION, here, pkt.sport, pkt.dport, v6) == DROP_NONE
+			       ? VERDICT_ROUTE
+			       : tunnel_drop(DROP_REWRITE);
+	if (pkt.kind == PACKET_FRAGMENT)
+		return tunnel_drop(DROP_FRAGMENT);
+	if (!is_icmp(&pkt, v6) || !quote_read(skb, &pkt, &quote, v6))
+		return tunnel_drop(DROP_PROTOCOL);
+	return rename_quoted(skb, &pkt, &quote, SIDE_SOURCE, here, v6) ? tunnel_drop(DROP_REWRITE)
+								       : VERDICT_ROUTE;
+}
+
+__noinline int come_home4(struct __sk_buff *skb)
+{
+	return come_home(skb, false);
+}
+
+__noinline int come_home6(struct __sk_buff *skb)
+{
+	return come_home(skb, true);
 }
 
 #endif

@@ -34,13 +34,15 @@ static __always_inline bool is_known(const struct addr *src, __be16 sport, const
 				     __be16 dport, __u8 protocol, const bool v6)
 {
 	struct entry_key brought;
+	const struct addr *here;
 	union flow_key key;
 	bool embryonic;
 
 	flow_key_set(&key, src, sport, protocol, v6);
 	if (flow_find(&key, &embryonic, v6))
 		return true;
-	entry_key_set(&brought, dst, dport, src, sport, protocol);
+	here = alias_of(src);
+	entry_key_set(&brought, dst, dport, here ? here : src, sport, protocol);
 	return bpf_map_lookup_elem(&entries, &brought);
 }
 

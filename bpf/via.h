@@ -90,6 +90,23 @@ static __always_inline bool is_peer(const struct addr *addr)
 	return bpf_map_lookup_elem(&peers, &key);
 }
 
+/* alias_of() - the address here of a container that another node calls so; NULL: none. */
+static __always_inline const struct addr *alias_of(const struct addr *addr)
+{
+	struct alias_key key;
+	struct alias *alias;
+
+	addr_copy(key.addr, addr->words);
+	alias = bpf_map_lookup_elem(&aliases, &key);
+	return alias ? (const struct addr *)alias->addr : NULL;
+}
+
+/* has_alias() - does the node that a flow came in by know its backend by another address? */
+static __always_inline bool has_alias(const struct entry *entry)
+{
+	return entry->alias[0] | entry->alias[1] | entry->alias[2] | entry->alias[3];
+}
+
 static __always_inline void entry_key_set(struct entry_key *key, const struct addr *client,
 					  __be16 client_port, const struct addr *backend,
 					  __be16 backend_port, __u8 protocol)

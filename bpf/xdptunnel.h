@@ -215,10 +215,11 @@ static __always_inline bool returns_here(const struct packet *pkt, const bool v6
 /* leave_tunnel() - the verdict on a packet that a node sent to this one. */
 static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *node, const bool v6)
 {
-	struct entry value;
+	struct entry value = {};
 	struct entry_key key;
 	struct packet pkt = {};
 	struct entry *entry;
+	const struct addr *here;
 
 	if (!is_peer(node))
 		return xdp_drop(DROP_PEER);
@@ -232,9 +233,17 @@ static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *n
 		return note(ctx, EDGE_REPLY);
 	if (returns_here(&pkt, v6))
 		return note(ctx, EDGE_REPLY);
+	here = alias_of(&pkt.dst);
+	if (here) {
+		if (xdp_nat(ctx, &pkt, here, pkt.sport, pkt.dport, v6) != DROP_NONE)
+			return xdp_drop(DROP_REWRITE);
+		addr_copy(value.alias, pkt.dst.words);
+		addr_copy(pkt.dst.words, here->words);
+	}
 	entry_key_set(&key, &pkt.src, pkt.sport, &pkt.dst, pkt.dport, pkt.protocol);
 	entry = bpf_map_lookup_elem(&entries, &key);
-	if (!entry || !addr_equal(entry->node, node->words, v6)) {
+	if (!entry || !addr_equal(entry->node, node->words, v6) ||
+	    !addr_equal(entry->alias, value.alias, v6)) {
 		addr_copy(value.node, node->words);
 		if (bpf_map_update_elem(&entries, &key, &value, BPF_ANY))
 			return xdp_drop(DROP_FLOW_TABLE);

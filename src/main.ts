@@ -232,7 +232,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const engine =
     config.docker &&
     new EngineSources({
-      settings: { ...config.docker, node: config.nodeName, edge: config.edge !== undefined },
+      settings: {
+        ...config.docker,
+        node: config.nodeName,
+        edge: config.edge !== undefined,
+        tunnels: config.edge !== undefined && config.edge.mode !== 'tc',
+      },
       open: openListener,
       publish: (name, snapshot) => {
         publish(name, snapshot, { seenMs: performance.now(), stale: false })

@@ -50,6 +50,8 @@ export interface EdgeContext {
   readonly log: Log
 }
 
+type Addresses = Awaited<ReturnType<typeof listAddresses>>
+
 interface Hold extends Placed {
   readonly program: string
   readonly mode?: 'native' | 'generic'
@@ -83,6 +85,8 @@ export class EdgeAttachment {
   readonly #turns = new Turns(async () => this.#reconcile())
   #stale = false
   #addresses: readonly string[] | undefined
+  /** Where tunnels that networks need begin and end. */
+  #ends: readonly string[] = []
 
   constructor(options: EdgeOptions, context: EdgeContext) {
     this.#options = options
@@ -102,8 +106,10 @@ export class EdgeAttachment {
     const networks = [...state.networks.values()]
       .map(({ attachment }) => attachment)
       .filter(({ namespace }) => namespace === undefined)
-    if (!sameData(networks, this.#networks)) {
+    const ends = [...state.networks.values()].flatMap(({ tunnels }) => tunnels?.address ?? [])
+    if (!sameData(networks, this.#networks) || !sameData(ends, this.#ends)) {
       this.#networks = networks
+      this.#ends = ends
       this.#work()
     }
     await this.settled()
@@ -148,14 +154,15 @@ export class EdgeAttachment {
   async #reconcile(): Promise<void> {
     const view = this.#view
     if (view === undefined) return
-    const nics = view.links.filter(({ name }) => matchesAny(this.#options.interfaces, name))
+    const known = await listAddresses()
+    const nics = view.links.filter(({ name }) => this.#isNic(name, known))
     const waysOut = view.links.filter((link) => !nics.includes(link) && this.#isWayOut(link))
     // Told meanwhile, they are for the next time.
     const isTold = this.#networks !== undefined
     let stale = this.#stale
     this.#stale = false
     try {
-      stale = (await this.#tellAddresses(nics)) || stale
+      stale = this.#tellAddresses(nics, known) || stale
       const wanted = new Set([...nics, ...waysOut].map((link) => portKey(view, link)))
       for (const [key, port] of this.#ports) if (!wanted.has(key)) await this.#drop(key, port)
       for (const link of waysOut) await this.#attach(view, link, stale, false)
@@ -179,13 +186,22 @@ export class EdgeAttachment {
     )
   }
 
+  /** Of the edge by its name, or because tunnels end there. */
+  #isNic(name: string, known: Addresses): boolean {
+    if (matchesAny(this.#options.interfaces, name)) return true
+    return (known.get(name) ?? []).some((text) => this.#ends.includes(canonicalAddress(text)))
+  }
+
   /** True when they have changed: they are constants of the programs. */
-  async #tellAddresses(nics: readonly HostLink[]): Promise<boolean> {
-    const { addresses } = this.#options
-    const found = addresses ?? (await addressesOf(nics))
+  #tellAddresses(nics: readonly HostLink[], known: Addresses): boolean {
+    const own = nics.flatMap(({ name }) => known.get(name) ?? []).map(canonicalAddress)
+    const published = this.#options.addresses ?? [...new Set(own)].sort()
+    // The first of each family is where tunnels end.
+    const ends = this.#ends.filter((end) => own.includes(end))
+    const found = [...new Set([...ends, ...published])]
     if (sameData(found, this.#addresses)) return false
     this.#addresses = found
-    this.#context.onAddresses(found)
+    this.#context.onAddresses(published)
     return true
   }
 
@@ -286,12 +302,6 @@ export async function pruneEdge(pins: Pins, kept: ReadonlySet<string>): Promise<
     const ours = isXdpPin(name) || parseTcPin(name)?.networkId === OUTSIDE_NETWORK
     if (ours && !kept.has(place)) await removeLink(place)
   }
-}
-
-async function addressesOf(nics: readonly HostLink[]): Promise<string[]> {
-  const all = await listAddresses()
-  const found = nics.flatMap(({ name }) => all.get(name) ?? []).map(canonicalAddress)
-  return [...new Set(found)].sort()
 }
 
 function portKey({ inode }: LinkView, { ifindex }: HostLink): string {

@@ -36,6 +36,7 @@ export function openInstaller(
     backends: new ArrayTable('backends', maps.get('backends')),
     vias: new ArrayTable('vias', maps.get('vias')),
     peers: new HashTable('peers', maps.get('peers')),
+    aliases: new HashTable('aliases', maps.get('aliases')),
     timers: new ArrayTable('timers', maps.get('timers')),
     drains: new HashTable('drains', maps.get('drains')),
     netnses: new HashTable('netnses', maps.get('netnses')),

@@ -4,6 +4,7 @@
  * that differ. It alone retries map writes.
  */
 import { setImmediate as breathe } from 'node:timers/promises'
+import type { Value } from 'libbpf-ts'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import type { Log } from '../host/log.js'
 import { toWords } from '../model/address.js'
@@ -11,6 +12,7 @@ import type { ReconcileStats } from '../model/readback.js'
 import { replacements } from '../model/sharedMap.js'
 import { serviceKey, type Network, type Problem, type Service, type State } from '../model/types.js'
 import { deleteOrphans } from './adopt.js'
+import type { HashTable } from './hashTable.js'
 import type { Installer } from './install.js'
 import type { Outside } from './outside.js'
 import { Pace } from '../pace.js'
@@ -90,10 +92,9 @@ export class Reconciler {
     this.#wake()
   }
 
-  /** Addresses of this node that ports may be published on. */
+  /** What is known of this node's edge. */
   setOutside(outside: Outside): void {
     this.#installer.outside = outside
-    writePeers(this.#installer, outside.peers)
     this.#wake()
   }
 
@@ -213,6 +214,7 @@ export class Reconciler {
     this.#finishLeaving(false)
     if (installer.expireDrains()) this.#inForce = undefined
     this.#takeNetworks(state)
+    this.#writeTunnels(state)
     const pace = new Pace(this.#leaving.signal)
     const wanted = this.#replaced(state) ?? (await this.#compared(state, pace))
     this.#inForce = undefined
@@ -297,6 +299,29 @@ export class Reconciler {
         this.#failed.set(`network ${name}`, problem(`network ${name}`, error))
       }
     }
+  }
+
+  #writeTunnels({ networks }: State): void {
+    const { tables, outside } = this.#installer
+    // Without an edge there are no tunnels; before it has been seen an earlier agent's go on.
+    if (outside === undefined) return
+    const tunnels = [...networks.values()].flatMap((network) => network.tunnels ?? [])
+    const peers = [...outside.peers, ...tunnels.flatMap((each) => each.peers)]
+    const one = peers.map((peer): [string, Value] => [peer, 1])
+    const aliases = tunnels.flatMap((each) => each.aliases)
+    const here = aliases.map(({ alias, address }): [string, Value] => [
+      alias,
+      { addr: [...toWords(address)] },
+    ])
+    for (const [name, table, rows] of [
+      ['peers', tables.peers, one],
+      ['aliases', tables.aliases, here],
+    ] as const)
+      try {
+        replaceByAddress(table, rows)
+      } catch (error) {
+        this.#failed.set(name, problem(`map ${name}`, error))
+      }
   }
 
   #dropNetworks(state: State): void {
@@ -409,9 +434,11 @@ export class Reconciler {
   }
 }
 
-function writePeers({ tables: { peers } }: Installer, addresses: readonly string[]): void {
-  const wanted = new Set(addresses.map((address) => peers.put({ addr: [...toWords(address)] }, 1)))
-  for (const row of peers.rows()) if (!wanted.has(row)) peers.delete(row)
+function replaceByAddress(table: HashTable, rows: readonly (readonly [string, Value])[]): void {
+  const wanted = new Set(
+    rows.map(([address, value]) => table.put({ addr: [...toWords(address)] }, value)),
+  )
+  for (const row of table.rows()) if (!wanted.has(row)) table.delete(row)
 }
 
 function takeNetwork({ ids, tables, constants }: Installer, name: Network['name']): void {

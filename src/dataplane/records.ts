@@ -84,6 +84,7 @@ export interface Tables {
   readonly backends: ArrayTable<BackendRow>
   readonly vias: ArrayTable<ViaRow>
   readonly peers: HashTable
+  readonly aliases: HashTable
   readonly timers: ArrayTable<TimersRow>
   readonly drains: HashTable
   readonly netnses: HashTable<bigint>
@@ -98,6 +99,7 @@ export function tablesInOrder(tables: Tables): Sweepable[] {
     tables.names,
     tables.vias,
     tables.peers,
+    tables.aliases,
     tables.backends,
     tables.slots,
     tables.sources,

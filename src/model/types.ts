@@ -78,6 +78,23 @@ export interface NamespaceAsker {
   readonly stack?: string
 }
 
+/** Between agents: how packets of a network's clients reach containers on other nodes, and theirs here. */
+export interface Tunnels {
+  /** This node's end; the interface that has it belongs to the edge. */
+  readonly address: string
+  /** The other nodes' ends: packets are taken from these alone. */
+  readonly peers: readonly string[]
+  /** What other nodes call containers of this one, whose addresses here mean nothing to them. */
+  readonly aliases: readonly Alias[]
+}
+
+export interface Alias {
+  /** As other nodes dial it. */
+  readonly alias: string
+  /** Its address here. */
+  readonly address: string
+}
+
 export interface Network {
   readonly name: string
   /** CIDR, canonical, at most one per family. */
@@ -90,6 +107,8 @@ export interface Network {
   readonly dns: NetworkDns
   /** VIPs are reached from outside too, by the edge interfaces of the node. Absent: they are not. */
   readonly edge?: boolean
+  /** Absent: none but what the agent's own settings name. */
+  readonly tunnels?: Tunnels
 }
 
 export interface Port {
@@ -116,6 +135,8 @@ export interface Backend {
   readonly via?: string
   /** The node it is on. Absent: unknown. */
   readonly node?: string
+  /** `false`: the service's health check cannot reach it from this node. Absent: it can. */
+  readonly checked?: false
   /** Of the backends that can take flows, those of the least number do. Absent: 0. */
   readonly priority?: number
 }

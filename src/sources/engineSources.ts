@@ -7,10 +7,14 @@ import type { DockerSettings } from './docker/snapshot.js'
 import { DockerSource } from './docker/source.js'
 import { SwarmSource } from './swarm/source.js'
 
+const MOST_TOLD = 1_000
+
 export interface EngineSettings extends DockerSettings {
   readonly socketPath: string
   /** The node has an edge, where a swarm's ports may be published. */
   readonly edge: boolean
+  /** Tunnels may end there. */
+  readonly tunnels: boolean
 }
 
 export interface EngineSourcesOptions {
@@ -31,14 +35,14 @@ export class EngineSources {
   readonly #swarm: SwarmSource
 
   constructor({ settings, open, publish, onTrouble, log }: EngineSourcesOptions) {
-    const api = new EngineApi({ socketPath: settings.socketPath })
+    const api = new EngineApi({ socketPath: settings.socketPath, onBadItem: once(log) })
     const docker = new DockerSource({
       settings,
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    const { node, resolver, edge } = settings
+    const { node, resolver, edge, tunnels } = settings
     const swarm = new SwarmSource({
-      ...{ api, open, node, resolver, edge, log },
+      ...{ api, open, node, resolver, edge, tunnels, log },
       onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
     })
     this.#swarm = swarm
@@ -60,5 +64,16 @@ export class EngineSources {
   async close(): Promise<void> {
     await this.#engine.close()
     await this.#swarm.close()
+  }
+}
+
+/** Lists are asked for over and over: what is wrong with an item is told the first time. */
+function once(log: Log): (reason: string) => void {
+  const told = new Set<string>()
+  return (reason) => {
+    if (told.has(reason)) return
+    if (told.size >= MOST_TOLD) told.clear()
+    told.add(reason)
+    log.warn({ reason }, 'left out')
   }
 }

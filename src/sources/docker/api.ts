@@ -18,10 +18,12 @@ export interface EngineApiOptions {
   readonly socketPath: string
   /** How long the engine may be silent before a question has failed. */
   readonly timeoutMs?: number
+  /** Called with each item of a list that was left out because it is not of a known shape. */
+  readonly onBadItem?: (reason: string) => void
 }
 
 export class EngineApi {
-  readonly #options: Required<EngineApiOptions>
+  readonly #options: EngineApiOptions & { readonly timeoutMs: number }
   #version = ''
 
   constructor(options: EngineApiOptions) {
@@ -54,21 +56,43 @@ export class EngineApi {
   /**
    * @param shape what of the answer is used; unknown fields are let by
    * @returns     undefined when there is no such thing (404)
-   * @throws FairleadError ENGINE
+   * @throws FairleadError ENGINE; SCHEMA for an answer of another shape
    */
   async get<T extends z.ZodType>(
     path: string,
     shape: T,
     query: Query = {},
   ): Promise<z.infer<T> | undefined> {
+    const value = await this.#answer(path, query)
+    return value === undefined ? undefined : parsed(path, shape, value)
+  }
+
+  /**
+   * A list without the items that are not of a known shape: of these `onBadItem` is told.
+   *
+   * @throws FairleadError ENGINE; SCHEMA for what is no list
+   */
+  async list<T extends z.ZodType>(path: string, item: T, query: Query = {}): Promise<z.infer<T>[]> {
+    const value = (await this.#answer(path, query)) ?? []
+    if (!Array.isArray(value))
+      throw new FairleadError('SCHEMA', `${path} is not answered with a list`)
+    return value.flatMap((each: unknown, at) => {
+      try {
+        return [parsed(`${path} item ${at}`, item, each)]
+      } catch (error) {
+        if (!(error instanceof FairleadError)) throw error
+        this.#options.onBadItem?.(error.message)
+        return []
+      }
+    })
+  }
+
+  /** @returns undefined for 404, and for null */
+  async #answer(path: string, query: Query): Promise<unknown> {
     const { status, body } = await this.#ask(this.#path(path, query), {})
     if (status === 404) return undefined
     if (status !== 200) throw refusal(path, status, body)
-    const checked = shape.safeParse(parseJson(path, body))
-    if (checked.success) return checked.data
-    const [issue] = checked.error.issues
-    const where = issue === undefined ? '' : `: ${issue.path.join('.')} ${issue.message}`
-    throw new FairleadError('ENGINE', `${path} is not of a known shape${where}`)
+    return parseJson(path, body) ?? undefined
   }
 
   /**
@@ -231,6 +255,15 @@ type Version = readonly [number, number]
 
 function isOlder(a: Version, b: Version): boolean {
   return a[0] < b[0] || (a[0] === b[0] && a[1] < b[1])
+}
+
+/** @throws FairleadError SCHEMA */
+function parsed<T extends z.ZodType>(path: string, shape: T, value: unknown): z.infer<T> {
+  const checked = shape.safeParse(value)
+  if (checked.success) return checked.data
+  const [issue] = checked.error.issues
+  const where = issue === undefined ? '' : `: ${issue.path.join('.')} ${issue.message}`
+  throw new FairleadError('SCHEMA', `${path} is not of a known shape${where}`)
 }
 
 function refusal(path: string, status: number, body: Buffer): FairleadError {

@@ -4,13 +4,13 @@
  */
 import { constants } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
+import { FairleadError } from '../../errors.js'
 import type { EngineApi, EventStream } from './api.js'
 import {
-  containerListShape,
   containerShape,
   eventShape,
   infoShape,
-  networkListShape,
+  listedContainerShape,
   networkShape,
   type ContainerAnswer,
   type EngineEvent,
@@ -37,6 +37,8 @@ export interface EngineView {
   readonly containers: ReadonlyMap<string, EngineContainer>
   /** By id. */
   readonly networks: ReadonlyMap<string, NetworkAnswer>
+  /** What was left out, because its shape is not known: `container ID` or `network ID`, and why. */
+  readonly leftOut: ReadonlyMap<string, string>
 }
 
 export interface EngineOptions {
@@ -66,6 +68,7 @@ export class Engine {
   readonly #options: EngineOptions
   readonly #containers = new Map<string, ContainerAnswer>()
   readonly #networks = new Map<string, NetworkAnswer>()
+  readonly #leftOut = new Map<string, string>()
   /** Told to stop, and when that is believed no more (performance's clock). */
   readonly #stopping = new Map<string, number>()
   readonly #dirtyContainers = new Set<string>()
@@ -160,13 +163,14 @@ export class Engine {
     this.#dirtyNetworks.clear()
     const [info, networks, listed] = await Promise.all([
       this.#api.get('/info', infoShape),
-      this.#api.get('/networks', networkListShape),
-      this.#api.get('/containers/json', containerListShape, { all: '1' }),
+      this.#api.list('/networks', networkShape),
+      this.#api.list('/containers/json', listedContainerShape, { all: '1' }),
     ])
     if (info) this.#info = info
     this.#networks.clear()
-    for (const network of networks ?? []) this.#networks.set(network.Id, network)
-    const ids = new Set((listed ?? []).map(({ Id }) => Id))
+    for (const network of networks) this.#networks.set(network.Id, network)
+    this.#leftOut.clear()
+    const ids = new Set(listed.map(({ Id }) => Id))
     for (const id of this.#containers.keys()) if (!ids.has(id)) this.#forget(id)
     await this.#lookAtContainers([...ids])
     await this.#lookAtNewNetworks()
@@ -256,18 +260,31 @@ export class Engine {
 
   async #lookAtContainers(ids: readonly string[]): Promise<void> {
     await inTurns(ids, async (id) => {
-      const found = await this.#api.get(
-        `/containers/${encodeURIComponent(id)}/json`,
-        containerShape,
-      )
+      const path = `/containers/${encodeURIComponent(id)}/json`
+      const found = await this.#orNone(`container ${id}`, this.#api.get(path, containerShape))
       if (found === undefined) this.#forget(id)
       else this.#containers.set(id, found)
       if (found?.State.Running !== true) this.#stopping.delete(id)
     })
   }
 
+  /** What is answered in a shape that is not known is left out: the rest is looked at all the same. */
+  async #orNone<T>(item: string, answer: Promise<T | undefined>): Promise<T | undefined> {
+    try {
+      const found = await answer
+      this.#leftOut.delete(item)
+      return found
+    } catch (error) {
+      if (!(error instanceof FairleadError) || error.code !== 'SCHEMA') throw error
+      this.#options.log.warn({ reason: error.message }, 'left out')
+      this.#leftOut.set(item, error.message)
+      return undefined
+    }
+  }
+
   async #lookAtNetwork(id: string): Promise<void> {
-    const found = await this.#api.get(`/networks/${encodeURIComponent(id)}`, networkShape)
+    const path = `/networks/${encodeURIComponent(id)}`
+    const found = await this.#orNone(`network ${id}`, this.#api.get(path, networkShape))
     if (found === undefined) this.#networks.delete(id)
     else this.#networks.set(id, found)
   }
@@ -298,6 +315,7 @@ export class Engine {
       info: this.#info,
       containers: new Map(containers),
       networks: new Map(this.#networks),
+      leftOut: new Map(this.#leftOut),
     })
   }
 }

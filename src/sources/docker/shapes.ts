@@ -27,7 +27,7 @@ export const infoShape = z.object({
     .optional(),
 })
 
-export const containerListShape = z.array(z.object({ Id: z.string() }))
+export const listedContainerShape = z.object({ Id: z.string() })
 
 export const containerShape = z.object({
   Id: z.string(),
@@ -88,8 +88,6 @@ export const networkShape = z.object({
   Options: labels,
   Labels: labels,
 })
-
-export const networkListShape = z.array(networkShape)
 
 export const eventShape = z.object({
   Type: z.string(),

@@ -13,6 +13,7 @@ import type {
   Snapshot,
 } from '../../model/types.js'
 import { serviceKey } from '../../model/types.js'
+import { byAge } from './age.js'
 import { askersOf, type ResolverSetting } from './askers.js'
 import type { EngineContainer, EngineView } from './engine.js'
 import { describe, enabled, labelled, listOf, smallNumber, type Labels } from './labels.js'
@@ -46,7 +47,7 @@ interface Member {
 }
 
 export function snapshotOf(view: EngineView, settings: DockerSettings): Snapshot {
-  const problems: Problem[] = []
+  const problems = [...view.leftOut].map(([item, reason]) => problem(item, 'SCHEMA', reason))
   const networks: Network[] = []
   const services: ServiceSpec[] = []
   const names = new Set<string>()
@@ -298,8 +299,5 @@ function older(
   a: { readonly Created: string; readonly Id: string },
   b: { readonly Created: string; readonly Id: string },
 ): number {
-  // RFC 3339 with fractions of any length, which do not compare as text.
-  const difference = Date.parse(a.Created) - Date.parse(b.Created)
-  if (difference !== 0 && !Number.isNaN(difference)) return difference
-  return a.Id < b.Id ? -1 : 1
+  return byAge(a.Created, b.Created) || (a.Id < b.Id ? -1 : 1)
 }

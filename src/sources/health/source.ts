@@ -210,8 +210,8 @@ class WatchedService {
     this.#health = health
     const before = new Map(this.checks)
     this.checks.clear()
-    for (const { address, state } of service.backends) {
-      if (state === 'down') continue
+    for (const { address, state, checked } of service.backends) {
+      if (state === 'down' || checked === false) continue
       const old = before.get(address)
       if (same && old !== undefined) {
         this.checks.set(address, old)

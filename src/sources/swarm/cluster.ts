@@ -2,8 +2,9 @@
  * A swarm's services and tasks, as a manager knows them from its store and a worker from the gossip of
  * the networks that it has tasks on. Pure: from answers of the engine to one form.
  */
-import { canonicalAddress, isAddress } from '../../model/address.js'
+import { canonicalAddress, isAddress, isUnicast } from '../../model/address.js'
 import type { BackendState, Mode, Port } from '../../model/types.js'
+import { byAge } from '../docker/age.js'
 import type { GossipAnswer, NodeAnswers, ServiceAnswers, TaskAnswers } from './shapes.js'
 
 export interface SwarmTask {
@@ -14,6 +15,10 @@ export interface SwarmTask {
   readonly slot?: string
   /** Host name of its node. Absent: unknown. */
   readonly node?: string
+  /** Where its node is reached by the others, canonical. Absent: unknown. */
+  readonly nodeAddress?: string
+  /** The same on all networks that it is on. Absent: unknown. */
+  readonly id?: string
 }
 
 /** A service at its place on one network. */
@@ -38,22 +43,24 @@ export function fromManager(
 ): SwarmService[] {
   const nodeOf = new Map(nodes.map((node) => [node.ID, node]))
   const tasksOf = groupBy(tasks, ({ ServiceID }) => ServiceID)
-  return [...services].sort(older).flatMap(({ ID, Spec, Endpoint }) => {
-    const vips = new Map(
-      (Endpoint?.VirtualIPs ?? []).map(({ NetworkID, Addr }) => [NetworkID, Addr]),
-    )
-    const targets = [...Spec.TaskTemplate.Networks, ...Spec.Networks].map(({ Target }) => Target)
-    const mode: Mode = Spec.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip'
-    const publish = publishedPorts(Endpoint?.Ports ?? [])
-    return [...new Set([...targets, ...vips.keys()])].map((networkId): SwarmService => {
-      const vip = hostOf(vips.get(networkId) ?? '')
-      return {
-        ...{ name: Spec.Name, networkId, mode, labels: Spec.Labels, publish },
-        ...(vip !== undefined && { vip }),
-        tasks: (tasksOf.get(ID) ?? []).flatMap((task) => managedTask(task, networkId, nodeOf)),
-      }
+  return [...services]
+    .sort((a, b) => byAge(a.CreatedAt, b.CreatedAt) || (a.ID < b.ID ? -1 : 1))
+    .flatMap(({ ID, Spec, Endpoint }) => {
+      const vips = new Map(
+        (Endpoint?.VirtualIPs ?? []).map(({ NetworkID, Addr }) => [NetworkID, Addr]),
+      )
+      const targets = [...Spec.TaskTemplate.Networks, ...Spec.Networks].map(({ Target }) => Target)
+      const mode: Mode = Spec.EndpointSpec?.Mode === 'dnsrr' ? 'dnsrr' : 'vip'
+      const publish = publishedPorts(Endpoint?.Ports ?? [])
+      return [...new Set([...targets, ...vips.keys()])].map((networkId): SwarmService => {
+        const vip = hostOf(vips.get(networkId) ?? '')
+        return {
+          ...{ name: Spec.Name, networkId, mode, labels: Spec.Labels, publish },
+          ...(vip !== undefined && { vip }),
+          tasks: (tasksOf.get(ID) ?? []).flatMap((task) => managedTask(task, networkId, nodeOf)),
+        }
+      })
     })
-  })
 }
 
 type PortAnswers = NonNullable<ServiceAnswers[number]['Endpoint']>['Ports']
@@ -65,6 +72,22 @@ function publishedPorts(ports: PortAnswers): Port[] {
       ? [{ protocol, port: PublishedPort, targetPort: TargetPort }]
       : [],
   )
+}
+
+/** Of all nodes that have not left, as a manager's store has them. */
+export function nodesOf(nodes: NodeAnswers): string[] {
+  return nodes.flatMap((node) => addressOfNode(node) ?? []).sort()
+}
+
+/** A manager that has not heard of itself from another one has 0.0.0.0, or a loopback address, there. */
+function addressOfNode({ Status, ManagerStatus }: NodeAnswers[number]): string | undefined {
+  const named = [Status.Addr, ManagerStatus?.Addr.replace(/:\d+$/, '') ?? '']
+  return named.map(hostOf).find((address) => address !== undefined && isReachable(address))
+}
+
+/** From other nodes, that is. */
+function isReachable(address: string): boolean {
+  return isUnicast(address) && !address.startsWith('127.') && address !== '::1'
 }
 
 /** Gossip does not tell the protocol: it is TCP for nearly all, and a node's UDP port is its own. */
@@ -86,6 +109,7 @@ function managedTask(
   // What a node that is lost last said of its tasks stays as it was for a day.
   if (task.Status.State !== 'running' || node?.Status.State === 'down') return []
   const attached = task.NetworksAttachments.filter(({ Network }) => Network.ID === networkId)
+  const nodeAddress = node && addressOfNode(node)
   const addresses = attached.flatMap(({ Addresses }) => Addresses.map(hostOf))
   return addresses.flatMap((address) =>
     address === undefined
@@ -95,6 +119,8 @@ function managedTask(
           state: task.DesiredState === 'running' ? ('active' as const) : ('draining' as const),
           ...(typeof task.Slot === 'number' && task.Slot > 0 && { slot: String(task.Slot) }),
           ...(node && node.Description.Hostname !== '' && { node: node.Description.Hostname }),
+          ...(nodeAddress !== undefined && { nodeAddress }),
+          id: task.ID,
         },
   )
 }
@@ -103,14 +129,21 @@ function managedTask(
  * As the gossip of one network has it. A task that is about to stop stays there for as long as it takes
  * to stop, and is only taken out of the answers of the engine's resolver.
  *
- * @param named addresses that the resolver gives for `tasks.SERVICE`, by service; a service that is not
- *              there could not be asked for
+ * @param named  addresses that the resolver gives for `tasks.SERVICE`, by service; a service that is not
+ *               there could not be asked for
+ * @param before as it was told last: without an answer a task that drained does so still
  */
 export function fromGossip(
   networkId: string,
   { Services }: GossipAnswer,
   named: ReadonlyMap<string, ReadonlySet<string>>,
+  before: readonly SwarmService[] = [],
 ): SwarmService[] {
+  const drained = new Set(
+    before.flatMap(({ tasks }) =>
+      tasks.flatMap((task) => (task.state === 'draining' ? task.id : [])),
+    ),
+  )
   return Object.entries(Services)
     .filter(([name]) => name !== '')
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -121,11 +154,20 @@ export function fromGossip(
         ...{ name, networkId, mode: vip === undefined ? 'dnsrr' : 'vip', labels: {} },
         publish: gossipedPorts(Ports),
         ...(vip !== undefined && { vip }),
-        tasks: Tasks.flatMap(({ Name, EndpointIP }): SwarmTask[] => {
+        tasks: Tasks.flatMap(({ Name, EndpointIP, Info }): SwarmTask[] => {
           const address = hostOf(EndpointIP)
           if (address === undefined) return []
-          const state = alive === undefined || alive.has(address) ? 'active' : 'draining'
-          return [{ address, state, ...slotOf(Name) }]
+          const nodeAddress = hostOf(Info['Host IP'] ?? '')
+          const id = Name.split('.').at(-1) ?? ''
+          const serves = alive === undefined ? !drained.has(id) : alive.has(address)
+          const state = serves ? 'active' : 'draining'
+          return [
+            {
+              ...{ address, state, ...slotOf(Name) },
+              ...(nodeAddress !== undefined && { nodeAddress }),
+              ...(id !== '' && { id }),
+            },
+          ]
         }).sort((a, b) => (a.address < b.address ? -1 : 1)),
       }
     })
@@ -144,9 +186,23 @@ export function withKnown(
     const before = known.find(
       ({ name, networkId }) => name === service.name && networkId === service.networkId,
     )
-    return before === undefined ? service : { ...service, labels: before.labels }
+    if (before === undefined) return service
+    const { labels, publish } = before
+    return { ...service, labels, ...(sameNumbers(publish, service.publish) && { publish }) }
   })
   return [...labelled, ...known.filter(({ networkId }) => !heard.has(networkId))]
+}
+
+/** Gossip has no protocols. */
+function sameNumbers(known: readonly Port[], heard: readonly Port[]): boolean {
+  const numbers = (ports: readonly Port[]): string =>
+    [...new Set(ports.map(({ port, targetPort }) => `${port}:${targetPort}`))].sort().join()
+  return numbers(known) === numbers(heard)
+}
+
+/** Nodes that have the network, as its gossip has them. */
+export function nodesOfGossip({ Peers }: GossipAnswer): string[] {
+  return Peers.flatMap(({ IP }) => hostOf(IP) ?? []).sort()
 }
 
 /** `vote.1.840muqg16af2` is of slot 1; a global service has a node's id there. */
@@ -169,13 +225,4 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
     else group.push(item)
   }
   return groups
-}
-
-function older(
-  a: { readonly CreatedAt: string; readonly ID: string },
-  b: { readonly CreatedAt: string; readonly ID: string },
-): number {
-  const difference = Date.parse(a.CreatedAt) - Date.parse(b.CreatedAt)
-  if (difference !== 0 && !Number.isNaN(difference)) return difference
-  return a.ID < b.ID ? -1 : 1
 }

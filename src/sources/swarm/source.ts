@@ -3,9 +3,11 @@
  * once a second as long as it is active; what this node's engine tells is taken up at once.
  */
 import { readdir } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { FairleadError } from '../../errors.js'
+import { canonicalAddress, isAddress } from '../../model/address.js'
 import type { Problem, Snapshot } from '../../model/types.js'
 import type { SocketOpener } from '../../model/sockets.js'
 import type { EngineApi } from '../docker/api.js'
@@ -13,10 +15,19 @@ import type { ResolverSetting } from '../docker/askers.js'
 import type { EngineView, Log } from '../docker/engine.js'
 import { infoShape, type Info, type NetworkAnswer } from '../docker/shapes.js'
 import { unchangedParts } from '../docker/source.js'
-import { fromGossip, fromManager, withKnown, type SwarmService } from './cluster.js'
+import {
+  fromGossip,
+  fromManager,
+  nodesOf,
+  nodesOfGossip,
+  withKnown,
+  type SwarmService,
+} from './cluster.js'
+import { isOverlay, localContainers, type Mesh } from './local.js'
+import { GATEWAY_BRIDGE } from './published.js'
 import { askTasks } from './resolver.js'
-import { gatewayShape, gossipShape, nodesShape, servicesShape, tasksShape } from './shapes.js'
-import { GATEWAY_BRIDGE, isOverlay, localContainers, snapshotOf } from './snapshot.js'
+import { gatewayShape, gossipShape, nodeShape, serviceShape, taskShape } from './shapes.js'
+import { snapshotOf } from './snapshot.js'
 
 export interface SwarmSourceOptions {
   readonly api: EngineApi
@@ -27,6 +38,8 @@ export interface SwarmSourceOptions {
   readonly resolver: ResolverSetting
   /** The node has an edge, where ports may be published. */
   readonly edge: boolean
+  /** Tunnels may end there: tasks of other nodes are led to, too. */
+  readonly tunnels: boolean
   readonly onSnapshot: (snapshot: Snapshot) => void
   readonly log: Log
 }
@@ -37,6 +50,15 @@ const STORE_INTERVAL_MS = 1_000
 const GOSSIP_INTERVAL_MS = 500
 /** No event tells a node that it was promoted, or that it has found its swarm again. */
 const INFO_MS = 10_000
+const MAX_BACKOFF_MS = 5_000
+/** What the swarm says of itself. */
+interface Told {
+  readonly services: readonly SwarmService[]
+  /** Addresses of its nodes, canonical. */
+  readonly nodes: readonly string[]
+}
+
+const NOBODY: Told = { services: [], nodes: [] }
 const NOTHING: Snapshot = { networks: [], services: [], problems: [] }
 
 export class SwarmSource {
@@ -48,11 +70,15 @@ export class SwarmSource {
   #swarm: Info['Swarm']
   #askInfoAt = 0
   #managing = false
+  /** What each network's gossip said last, by id. */
+  #heard = new Map<string, readonly SwarmService[]>()
   /** What the store said last. */
-  #known: readonly SwarmService[] = []
+  #known: Told = NOBODY
   #last = NOTHING
   #said = false
   #trouble: string | undefined
+  /** Looks in a row that failed. */
+  #failures = 0
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
 
@@ -81,7 +107,8 @@ export class SwarmSource {
       const active = await this.#look()
       const resting = new AbortController()
       const { signal } = resting
-      const restMs = this.#managing ? STORE_INTERVAL_MS : GOSSIP_INTERVAL_MS
+      const intervalMs = this.#managing ? STORE_INTERVAL_MS : GOSSIP_INTERVAL_MS
+      const restMs = Math.min(intervalMs * 2 ** Math.min(this.#failures, 8), MAX_BACKOFF_MS)
       // Without a swarm there is nothing to ask until the engine tells of one.
       const rest = active ? pause(restMs, undefined, { signal }).catch(() => undefined) : woken
       await Promise.race([woken, rest])
@@ -101,22 +128,43 @@ export class SwarmSource {
       // Joining, locked or lost: what was known stays in force until it is decided.
       if (this.#swarm?.LocalNodeState !== 'active') return true
       const { api, node, resolver, edge } = this.#options
-      const [services, namespaces, gateway] = await Promise.all([
-        this.#services(view),
+      const [told, namespaces, gateway] = await Promise.all([
+        this.#told(view),
         this.#namespaces(view),
         // No event tells who is on it, nor that it was made.
         edge ? api.get(`/networks/${GATEWAY_BRIDGE}`, gatewayShape) : undefined,
       ])
       this.#trouble = undefined
-      const seen = { engine: view, services, namespaces, node, resolver }
-      this.#publish(snapshotOf({ ...seen, ...(gateway && { gateway }) }))
+      this.#failures = 0
+      const mesh = this.#mesh(told)
+      const seen = { engine: view, services: told.services, namespaces, node, resolver }
+      const snapshot = snapshotOf({ ...seen, ...(gateway && { gateway }), ...(mesh && { mesh }) })
+      const problems = [...snapshot.problems, ...this.#meshProblems(mesh)]
+      this.#publish({ ...snapshot, problems })
     } catch (error) {
+      this.#failures++
       this.#tell(error instanceof Error ? error.message : String(error))
     }
     return true
   }
 
-  async #services(view: EngineView): Promise<readonly SwarmService[]> {
+  /** Undefined where tasks of other nodes cannot be led to. */
+  #mesh({ nodes }: Told): Mesh | undefined {
+    const address = this.#swarm?.NodeAddr ?? ''
+    if (!this.#options.tunnels || !isOwn(address)) return undefined
+    return { address: canonicalAddress(address), nodes }
+  }
+
+  #meshProblems(mesh: Mesh | undefined): Problem[] {
+    if (mesh !== undefined || !this.#options.tunnels) return []
+    const address = this.#swarm?.NodeAddr ?? ''
+    const reason =
+      `the swarm knows this node as ${address}, which no interface has, so published ports ` +
+      'lead to tasks of this node alone'
+    return [{ source: 'swarm', item: 'published ports', code: 'HOST', reason }]
+  }
+
+  async #told(view: EngineView): Promise<Told> {
     this.#managing = false
     if (this.#swarm?.ControlAvailable !== true) return this.#fromGossip(view)
     try {
@@ -127,42 +175,55 @@ export class SwarmSource {
       // Without a leader a manager knows what a worker knows, and what it knew before.
       if (!(error instanceof FairleadError)) throw error
       this.#options.log.debug({ reason: error.message }, "the swarm's store does not answer")
-      return withKnown(await this.#fromGossip(view), this.#known)
+      const { services, nodes } = await this.#fromGossip(view)
+      const known = this.#known
+      return {
+        services: withKnown(services, known.services),
+        nodes: [...new Set([...nodes, ...known.nodes])],
+      }
     }
   }
 
-  async #fromManager(): Promise<SwarmService[]> {
+  async #fromManager(): Promise<Told> {
     const { api } = this.#options
     const [services, tasks, nodes] = await Promise.all([
-      api.get('/services', servicesShape),
-      api.get('/tasks', tasksShape),
-      api.get('/nodes', nodesShape),
+      api.list('/services', serviceShape),
+      api.list('/tasks', taskShape),
+      api.list('/nodes', nodeShape),
     ])
-    return fromManager(services ?? [], tasks ?? [], nodes ?? [])
+    return {
+      services: fromManager(services, tasks, nodes),
+      nodes: nodesOf(nodes),
+    }
   }
 
-  async #fromGossip(view: EngineView): Promise<SwarmService[]> {
+  async #fromGossip(view: EngineView): Promise<Told> {
     const { edge } = this.#options
     const networks = [...view.networks.values()].filter(
       (network) => isOverlay(network) || (edge && network.Ingress),
     )
     const found = await Promise.all(networks.map(async (each) => this.#gossipOf(view, each)))
-    return found.flat()
+    this.#heard = new Map(networks.map(({ Id }, i) => [Id, found[i]?.services ?? []]))
+    return {
+      services: found.flatMap(({ services }) => services),
+      nodes: [...new Set(found.flatMap(({ nodes }) => nodes))],
+    }
   }
 
-  async #gossipOf(view: EngineView, answer: NetworkAnswer): Promise<SwarmService[]> {
+  async #gossipOf(view: EngineView, answer: NetworkAnswer): Promise<Told> {
     const { Id: id, Name: network } = answer
     const [container] = localContainers(view, id)
-    if (container === undefined) return []
+    // The ingress network is on every node, and has no names; its tasks drain with their other networks.
+    if (container === undefined && !answer.Ingress) return NOBODY
     const { api, open, log } = this.#options
     const told = await api.get(`/networks/${encodeURIComponent(id)}`, gossipShape, {
       verbose: 'true',
     })
-    if (told === undefined) return []
+    if (told === undefined) return NOBODY
+    const nodes = nodesOfGossip(told)
+    if (answer.Ingress) return { services: fromGossip(id, told, new Map()), nodes }
     const names = Object.keys(told.Services).filter((name) => name !== '')
-    // The ingress network has no names; its tasks are on other networks, too, or drain with those.
-    if (answer.Ingress) return fromGossip(id, told, new Map())
-    const { SandboxKey } = container.NetworkSettings
+    const SandboxKey = container?.NetworkSettings.SandboxKey ?? ''
     // With the network's name, because the container may be on others that have such a service.
     const asked = names.map((name) => `tasks.${name}.${network}`)
     const named = await askTasks(open, SandboxKey, asked).catch((error: unknown) => {
@@ -174,7 +235,7 @@ export class SwarmSource {
       const addresses = named.get(asked[i] ?? '')
       return addresses === undefined ? [] : [[name, addresses]]
     })
-    return fromGossip(id, told, new Map(byName))
+    return { services: fromGossip(id, told, new Map(byName), this.#heard.get(id)), nodes }
   }
 
   /** Overlay networks have a namespace on each node that uses them, named by a count and their id. */
@@ -221,6 +282,13 @@ export class SwarmSource {
     this.#last = next
     this.#options.onSnapshot(next)
   }
+}
+
+function isOwn(text: string): boolean {
+  if (!isAddress(text)) return false
+  const address = canonicalAddress(text)
+  const interfaces = Object.values(networkInterfaces())
+  return interfaces.some((entries) => entries?.some((entry) => entry.address === address))
 }
 
 /** `1-4303jwblen`: twelve characters of how often the network was set up here, and its id. */

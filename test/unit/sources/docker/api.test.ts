@@ -41,7 +41,7 @@ t.test('answers', async (t) => {
   t.notOk(one !== undefined && 'Unknown' in one, 'unknown fields are let by')
   t.equal(await api.get('/containers/none/json', containerShape), undefined)
   await t.rejects(api.get('/containers/odd/json', containerShape), {
-    code: 'ENGINE',
+    code: 'SCHEMA',
     message: /not of a known shape: Id/,
   })
 })

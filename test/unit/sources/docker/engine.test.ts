@@ -1,6 +1,7 @@
 import t from 'tap'
 import { EngineApi } from '../../../../src/sources/docker/api.js'
 import { Engine, type EngineView } from '../../../../src/sources/docker/engine.js'
+import { networkShape } from '../../../../src/sources/docker/shapes.js'
 import { silent } from '../../../../src/host/log.js'
 import { until } from '../../../lib/netns.js'
 import { FakeEngine, told } from './fakeEngine.js'
@@ -131,14 +132,34 @@ t.test('an engine that hangs is noticed though its stream stays open', async (t)
   await until('the trouble to go', () => troubles.at(-1) === undefined)
 })
 
-t.test('an answer that makes no sense costs a look, not the agent', async (t) => {
+t.test('an answer that makes no sense costs what it is about, and nothing else', async (t) => {
   const followed = await follow(t, (fake) => fake.containers.set('a', told('a')))
-  const { fake, troubles } = followed
+  const { fake, troubles, views } = followed
   fake.containers.set('b', { Id: 'b', Name: 3 })
+  fake.containers.set('c', told('c'))
   fake.happen('b', 'start')
-  await until('the trouble', () => troubles.at(-1)?.includes('known shape') === true)
-  t.equal(ids(followed), 'a')
+  fake.happen('c', 'start')
+  await until('c', () => ids(followed) === 'a,c')
+  t.match(views.at(-1)?.leftOut.get('container b'), /known shape: Name/)
   fake.containers.set('b', told('b'))
-  await until('b', () => ids(followed) === 'a,b')
-  t.equal(troubles.at(-1), undefined)
+  fake.happen('b', 'start')
+  await until('b', () => ids(followed) === 'a,b,c')
+  t.equal(views.at(-1)?.leftOut.size, 0)
+  t.same(troubles.filter(Boolean), [])
+})
+
+t.test('a network of an unknown shape in the list, too', async (t) => {
+  const bad: string[] = []
+  const fake = new FakeEngine()
+  fake.networks.set('odd', { Id: 'odd', Name: 7 })
+  fake.networks.set('n1', { Id: 'n1', Name: 'net1', Driver: 'bridge', Scope: 'local', IPAM: null })
+  await fake.listen()
+  t.teardown(async () => fake.remove())
+  const onBadItem = (reason: string): unknown => bad.push(reason)
+  const api = new EngineApi({ socketPath: fake.socketPath, onBadItem })
+  t.same(
+    (await api.list('/networks', networkShape)).map(({ Name }) => Name),
+    ['net1'],
+  )
+  t.match(bad, [/networks item 0 is not of a known shape: Name/])
 })

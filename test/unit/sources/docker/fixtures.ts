@@ -74,5 +74,6 @@ export function view(
     info: infoShape.parse({}),
     containers: new Map(containers.map((each) => [each.Id, each])),
     networks: new Map(networks.map((each) => [each.Id, each])),
+    leftOut: new Map(),
   }
 }

@@ -1,10 +1,16 @@
 import t from 'tap'
-import { fromGossip, fromManager, withKnown } from '../../../../src/sources/swarm/cluster.js'
+import {
+  fromGossip,
+  fromManager,
+  nodesOf,
+  nodesOfGossip,
+  withKnown,
+} from '../../../../src/sources/swarm/cluster.js'
 import {
   gossipShape,
-  nodesShape,
-  servicesShape,
-  tasksShape,
+  nodeShape,
+  serviceShape,
+  taskShape,
 } from '../../../../src/sources/swarm/shapes.js'
 
 const NET = 'n1'
@@ -38,13 +44,20 @@ function task(id: string, address: string, fields: object = {}) {
 
 function managed(services: object[], tasks: object[], nodeState = 'ready') {
   const nodes = [
-    { ID: 'node-a', Description: { Hostname: 'node1' }, Status: { State: 'ready' } },
-    { ID: 'node-b', Description: { Hostname: 'node2' }, Status: { State: nodeState } },
+    {
+      ...{ ID: 'node-a', Description: { Hostname: 'node1' } },
+      // As a manager has itself.
+      ...{ Status: { State: 'ready', Addr: '0.0.0.0' }, ManagerStatus: { Addr: '192.0.2.1:2377' } },
+    },
+    {
+      ...{ ID: 'node-b', Description: { Hostname: 'node2' } },
+      Status: { State: nodeState, Addr: '192.0.2.2' },
+    },
   ]
   return fromManager(
-    servicesShape.parse(services),
-    tasksShape.parse(tasks),
-    nodesShape.parse(nodes),
+    serviceShape.array().parse(services),
+    taskShape.array().parse(tasks),
+    nodeShape.array().parse(nodes),
   )
 }
 
@@ -62,8 +75,14 @@ t.test('a manager: service, VIP, labels and tasks', (t) => {
     {
       ...{ name: 'vote', networkId: NET, mode: 'vip', labels, publish: [], vip: '10.0.1.2' },
       tasks: [
-        { address: '10.0.1.4', state: 'active', slot: '1', node: 'node1' },
-        { address: '10.0.1.5', state: 'active', slot: '2', node: 'node2' },
+        {
+          ...{ address: '10.0.1.4', state: 'active', slot: '1', id: 'a' },
+          ...{ node: 'node1', nodeAddress: '192.0.2.1' },
+        },
+        {
+          ...{ address: '10.0.1.5', state: 'active', slot: '2', id: 'b' },
+          ...{ node: 'node2', nodeAddress: '192.0.2.2' },
+        },
       ],
     },
   ])
@@ -103,7 +122,8 @@ t.test('a manager: modes and networks', (t) => {
   const [dnsrr] = managed([rr], [task('a', '10.0.1.4', { ServiceID: 'id-rr', Slot: null })])
   t.equal(dnsrr?.mode, 'dnsrr')
   t.equal(dnsrr?.vip, undefined)
-  t.same(dnsrr?.tasks, [{ address: '10.0.1.4', state: 'active', node: 'node1' }])
+  t.match(dnsrr?.tasks, [{ address: '10.0.1.4', state: 'active', node: 'node1' }])
+  t.notOk(dnsrr?.tasks[0] && 'slot' in dnsrr.tasks[0])
 
   const two = service(
     'two',
@@ -156,12 +176,18 @@ t.test('a worker: services by gossip', (t) => {
   ])
   const common = { networkId: NET, labels: {}, publish: [] }
   t.same(fromGossip(NET, gossip, named), [
-    { ...common, name: 'agent', mode: 'dnsrr', tasks: [{ address: '10.0.1.7', state: 'active' }] },
+    {
+      ...{ ...common, name: 'agent', mode: 'dnsrr' },
+      tasks: [{ address: '10.0.1.7', state: 'active', id: '9s' }],
+    },
     {
       ...{ ...common, name: 'vote', mode: 'vip', vip: '10.0.1.2' },
       tasks: [
-        { address: '10.0.1.4', state: 'active', slot: '1' },
-        { address: '10.0.1.5', state: 'active', slot: '2' },
+        {
+          ...{ address: '10.0.1.4', state: 'active', slot: '1' },
+          ...{ id: '840muqg16af2', nodeAddress: '192.0.2.1' },
+        },
+        { address: '10.0.1.5', state: 'active', slot: '2', id: 'vn8oly314rus' },
       ],
     },
   ])
@@ -176,6 +202,14 @@ t.test('a worker: what the resolver no longer names drains', (t) => {
   t.same(states(['10.0.1.5']), ['draining', 'active'])
   t.same(states([]), ['draining', 'draining'])
   t.same(states(undefined), ['active', 'active'], 'it did not answer: nothing is known')
+  const before = fromGossip(NET, gossip, new Map([['vote', new Set(['10.0.1.5'])]]))
+  t.same(
+    fromGossip(NET, gossip, new Map(), before)
+      .find(({ name }) => name === 'vote')
+      ?.tasks.map(({ state }) => state),
+    ['draining', 'active'],
+    'it did not answer: who drained does so still',
+  )
   t.end()
 })
 
@@ -200,6 +234,21 @@ t.test('published ports, where the swarm publishes them itself', (t) => {
   t.end()
 })
 
+t.test('the nodes of a swarm', (t) => {
+  const node = (ID: string, Addr: string, ManagerStatus?: object) => ({
+    ...{ ID, Description: {}, Status: { State: 'ready', Addr }, ManagerStatus },
+  })
+  const known = [
+    node('a', '127.0.0.1', { Addr: '192.0.2.9:2377' }),
+    node('b', '192.0.2.2'),
+    node('c', '0.0.0.0'),
+  ]
+  t.same(nodesOf(nodeShape.array().parse(known)), ['192.0.2.2', '192.0.2.9'])
+  const Peers = [{ Name: '5f', IP: '192.0.2.2' }, { Name: '6e', IP: '192.0.2.1' }, {}]
+  t.same(nodesOfGossip(gossipShape.parse({ Peers })), ['192.0.2.1', '192.0.2.2'])
+  t.end()
+})
+
 t.test('a worker: a network without services', (t) => {
   t.same(fromGossip(NET, gossipShape.parse({ Services: null }), new Map()), [])
   t.same(fromGossip(NET, gossipShape.parse({}), new Map()), [])
@@ -218,5 +267,21 @@ t.test('a manager without a leader: gossip, and what the store said last', (t) =
     { ...common, name: 'vote', networkId: NET, labels: { a: 'b' }, vip: '10.0.1.2' },
     { ...common, name: 'far', networkId: 'n2', labels: {} },
   ])
+  t.end()
+})
+
+t.test('and the protocols of ports, which gossip does not tell', (t) => {
+  const udp = { protocol: 'udp', port: 5353, targetPort: 53 } as const
+  const tcp = { ...udp, protocol: 'tcp' } as const
+  const common = { mode: 'vip', labels: {}, tasks: [], name: 'dns', networkId: NET } as const
+  t.same(withKnown([{ ...common, publish: [tcp] }], [{ ...common, publish: [udp] }])[0]?.publish, [
+    udp,
+  ])
+  const other = { ...tcp, port: 5354 }
+  t.same(
+    withKnown([{ ...common, publish: [other] }], [{ ...common, publish: [udp] }])[0]?.publish,
+    [other],
+    'unless they have changed',
+  )
   t.end()
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { SwarmService } from '../../../../src/sources/swarm/cluster.js'
+import type { SwarmService, SwarmTask } from '../../../../src/sources/swarm/cluster.js'
 import { snapshotOf } from '../../../../src/sources/swarm/snapshot.js'
 import { gatewayShape } from '../../../../src/sources/swarm/shapes.js'
 import { newest } from '../../../../src/sources/swarm/source.js'
@@ -202,6 +202,90 @@ t.test('nothing is published without an edge, or without a task here', (t) => {
     networks.map(({ name }) => name),
     ['overlay1'],
   )
+  t.end()
+})
+
+const mesh = { address: '192.0.2.1', nodes: ['192.0.2.1', '192.0.2.3', '192.0.2.2'] }
+const task = (address: string, id: string, nodeAddress: string, state = 'active') =>
+  ({ address, id, nodeAddress, state }) as SwarmTask
+
+function inMesh(services: readonly SwarmService[], containers = [here]) {
+  return snapshotOf({
+    engine: view(containers, [overlay, ingress]),
+    ...{ services, namespaces: new Map(), node: 'node1', mesh },
+    gateway: bridge({ [here.Id]: '172.18.0.3' }),
+  })
+}
+
+const spread = [
+  {
+    ...vote,
+    tasks: [
+      task('10.0.1.4', 'a', '192.0.2.1'),
+      task('10.0.1.5', 'b', '192.0.2.2', 'draining'),
+      task('10.0.1.6', 'c', '192.0.2.2'),
+    ],
+  },
+  {
+    ...onIngress,
+    tasks: [
+      task('10.0.0.4', 'a', '192.0.2.1'),
+      task('10.0.0.5', 'b', '192.0.2.2'),
+      task('10.0.0.6', 'c', '192.0.2.2'),
+    ],
+  },
+]
+
+t.test('in the mesh tasks of other nodes are led to by way of these', (t) => {
+  for (const services of [spread, [...spread].reverse()]) {
+    const { networks, services: found } = inMesh(services)
+    t.same(networks.find(({ name }) => name === 'docker_gwbridge')?.tunnels, {
+      address: '192.0.2.1',
+      peers: ['192.0.2.2', '192.0.2.3'],
+      aliases: [
+        { alias: '10.0.0.4', address: '172.18.0.3' },
+        { alias: '10.0.1.4', address: '172.18.0.3' },
+      ],
+    })
+    t.same(found.find(({ network }) => network === 'docker_gwbridge')?.backends, [
+      ...[
+        { address: '10.0.0.5', weight: 1, state: 'draining', via: '192.0.2.2', checked: false },
+        { address: '10.0.0.6', weight: 1, state: 'active', via: '192.0.2.2', checked: false },
+      ],
+      { address: '172.18.0.3', weight: 1, state: 'active', node: 'node1' },
+    ])
+  }
+  t.end()
+})
+
+t.test('a node without a task of its own answers, too', (t) => {
+  const { networks, services } = inMesh([
+    { ...onIngress, tasks: [task('10.0.0.5', 'b', '192.0.2.2')] },
+  ])
+  t.ok(networks.some(({ name }) => name === 'docker_gwbridge'))
+  t.match(
+    services.filter(({ network }) => network === 'docker_gwbridge'),
+    [{ publish: published, backends: [{ address: '10.0.0.5', via: '192.0.2.2' }] }],
+  )
+  t.end()
+})
+
+t.test('a task of this node that its engine does not have any more is nowhere', (t) => {
+  const { services } = inMesh([{ ...onIngress, tasks: [task('10.0.0.9', 'z', '192.0.2.1')] }])
+  t.same(services, [])
+  t.end()
+})
+
+t.test('an address that two containers have is no alias', (t) => {
+  const twin = container('d', { places: [{ id: 'xyf5', v4: '10.0.1.4' }] })
+  const { networks } = snapshotOf({
+    engine: view([here, twin], [overlay, ingress]),
+    ...{ services: [], namespaces: new Map(), node: 'node1', mesh },
+    gateway: bridge({ [here.Id]: '172.18.0.3', [twin.Id]: '172.18.0.4' }),
+  })
+  t.same(networks.find(({ tunnels }) => tunnels !== undefined)?.tunnels?.aliases, [
+    { alias: '10.0.0.4', address: '172.18.0.3' },
+  ])
   t.end()
 })
 

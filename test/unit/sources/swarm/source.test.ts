@@ -30,6 +30,7 @@ async function start(t: { teardown: (end: () => Promise<void>) => void }) {
     node: 'node1',
     resolver: 'none',
     edge: false,
+    tunnels: false,
     onSnapshot: (snapshot) => told.push(snapshot),
     log: silent,
   })
