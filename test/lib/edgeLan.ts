@@ -3,8 +3,9 @@
  * answers as the VIP itself. The wire is a bridge; its end hosts send whole checksums.
  */
 import { join } from 'node:path'
-import { BpfObject } from 'libbpf-ts'
+import { BpfMap, BpfObject } from 'libbpf-ts'
 import { Agent } from './agent.js'
+import { addressWords } from './edgePath.js'
 import { type Namespace, NetLab, type RunResult } from './netns.js'
 import type { Teardown } from './stage.js'
 
@@ -87,7 +88,10 @@ export class EdgeLan {
   async startTaker(at: 'node' | 'host', mode: string): Promise<void> {
     const taker = this.agents[at]
     taker.write({
-      agent: { edge: { interfaces: ['eth0'], mode, peers: [LAN.entry4, LAN.entry6] } },
+      agent: {
+        edge: { interfaces: ['eth0'], mode, peers: [LAN.entry4, LAN.entry6] },
+        sweep: '1h',
+      },
       networks: [
         { name: 'net1', subnets: ['10.1.0.0/24', 'fd00:1::/64'], attach: { bridge: 'br0' } },
       ],
@@ -126,6 +130,15 @@ export class EdgeLan {
   curl(url: string, ...args: string[]): Promise<RunResult> {
     return this.client.run('curl', ['-sS', '--max-time', '10', ...args, url], { mayFail: true })
   }
+}
+
+/**
+ * What a source tells an agent of a container whose address other nodes cannot use. By hand, so the
+ * agent's sweep must not come by.
+ */
+export function setAlias({ pins }: Agent, alias: string, address: string): void {
+  using aliases = BpfMap.openPinned(`${pins}/maps/aliases`)
+  aliases.set({ addr: addressWords(alias) }, { addr: addressWords(address) })
 }
 
 async function plug(

@@ -36,10 +36,16 @@ while :; do sleep 1 & wait $!; done
 const whoAsks = `#!/bin/sh
 printf 'content-type: text/plain\\r\\n\\r\\n%s %s\\n' "$(hostname)" "$REMOTE_ADDR"
 `
+/** Three million bytes. */
+const bulk = `#!/bin/sh
+printf 'content-type: application/octet-stream\\r\\n\\r\\n'
+head -c 3000000 /dev/zero
+`
 const applets = [
   ...[
     'sh',
     'cat',
+    'head',
     'hostname',
     'httpd',
     'ip',
@@ -71,6 +77,7 @@ function imageArchive(lab: NetLab): string {
   for (const [name, script] of [
     ['bin/serve', serve],
     ['www/cgi-bin/client', whoAsks],
+    ['www/cgi-bin/bulk', bulk],
   ] as const) {
     writeFileSync(join(tree, name), script)
     chmodSync(join(tree, name), 0o755)

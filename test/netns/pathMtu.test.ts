@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Agent } from '../lib/agent.js'
-import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { EdgeLan, LAN, setAlias } from '../lib/edgeLan.js'
 import { addChain, DEFAULT, forwarding, route, serve, SMALL_MTU } from '../lib/hops.js'
 import { NetLab, type Namespace } from '../lib/netns.js'
 import { bulk } from '../lib/peer.js'
@@ -129,6 +129,7 @@ t.test('from containers', async (t) => {
 const SERVICES = [
   ...['localNear', 'localFar', 'entry', 'entryNear', 'entryFar', 'entryTunnel'],
   ...['dsrMac', 'dsrTunnel', 'dsrTunnelHop'],
+  ...['entryAlias', 'entryFarAlias', 'entryTunnelAlias'],
 ] as const
 type ServiceName = (typeof SERVICES)[number]
 
@@ -138,7 +139,9 @@ const vipOf = (name: string): Host => {
 }
 
 /** A node behind a router whose link to it is small, with a backend, and itself a host for DSR. */
-async function addSmallNode(lan: EdgeLan): Promise<{ node: Namespace; agent: Agent }> {
+async function addSmallNode(
+  lan: EdgeLan,
+): Promise<{ node: Namespace; agent: Agent; backend: Host }> {
   const { lab, wireTap } = lan
   const router = await wireTap('r30', ['192.0.2.5/24', '2001:db8::5/64'])
   const node = await lab.namespace('node2')
@@ -152,13 +155,14 @@ async function addSmallNode(lan: EdgeLan): Promise<{ node: Namespace; agent: Age
   await route(lan.entry, ['10.30.1.0/24', 'fd00:30:1::/64'], ['192.0.2.5', '2001:db8::5'])
   for (const space of [router, node]) await forwarding(space)
   await lab.bridge(node, 'br0', ['10.31.0.1/24', 'fd00:31::1/64'])
-  const backend = await lab.container(node, 'b31', {
-    addresses: ['10.31.0.10/24', 'fd00:31::10/64'],
+  const backend = { v4: '10.31.0.10', v6: 'fd00:31::10' }
+  const space = await lab.container(node, 'b31', {
+    addresses: [`${backend.v4}/24`, `${backend.v6}/64`],
     bridge: 'br0',
   })
-  await route(backend, DEFAULT, ['10.31.0.1', 'fd00:31::1'])
-  await Promise.all([serve(backend, 'peer.js', 'b31'), serve(node, 'peer.js', 'node2')])
-  return { node, agent: new Agent(lab, node, 'node2') }
+  await route(space, DEFAULT, ['10.31.0.1', 'fd00:31::1'])
+  await Promise.all([serve(space, 'peer.js', 'b31'), serve(node, 'peer.js', 'node2')])
+  return { node, agent: new Agent(lab, node, 'node2'), backend }
 }
 
 /** A client behind two routers whose link is small. */
@@ -200,7 +204,11 @@ t.test('from outside, by XDP', async (t) => {
 
   const taker = async (agent: Agent, attach: object): Promise<void> => {
     agent.write({
-      agent: { edge: { interfaces: ['eth0'], mode: 'native', peers: [LAN.entry4, LAN.entry6] } },
+      agent: {
+        edge: { interfaces: ['eth0'], mode: 'native', peers: [LAN.entry4, LAN.entry6] },
+        // It would take away what is set by hand.
+        sweep: '1h',
+      },
       networks: [{ name: 'net1', subnets: ['10.0.0.0/8', 'fd00::/16'], attach }],
       services: [{ name: 'idle', network: 'net1', vip: ['10.1.0.99'], ports: [1], backends: [] }],
     })
@@ -212,7 +220,19 @@ t.test('from outside, by XDP', async (t) => {
     taker(lan.agents.host, { bridge: 'br0' }),
     taker(small.agent, { bridge: 'br0' }),
   ])
+  const aliases = {
+    near: { v4: '10.0.99.1', v6: 'fd00:0:99::1' },
+    far: { v4: '10.0.99.2', v6: 'fd00:0:99::2' },
+    tunnel: { v4: '10.0.99.3', v6: 'fd00:0:99::3' },
+  }
+  for (const family of ['v4', 'v6'] as const) {
+    const own = family === 'v4' ? LAN.backend4 : LAN.backend6
+    setAlias(lan.agents.node, aliases.near[family], own)
+    setAlias(lan.agents.node, aliases.far[family], entryFar[family])
+    setAlias(small.agent, aliases.tunnel[family], small.backend[family])
+  }
   const nodeVia = { via: [LAN.node4, LAN.node6] }
+  const smallVia = { via: ['10.30.1.2', 'fd00:30:1::2'] }
   const both = ({ v4, v6 }: Host) => ({ address: [v4, v6] })
   const direct = both({ v4: LAN.host4, v6: LAN.host6 })
   const service = (name: ServiceName, backend: object, extra: object = {}) => {
@@ -240,10 +260,10 @@ t.test('from outside, by XDP', async (t) => {
       service('entry', { address: [LAN.backend4, LAN.backend6], ...nodeVia }),
       service('entryNear', { ...both(entryNear), ...nodeVia }),
       service('entryFar', { ...both(entryFar), ...nodeVia }),
-      service('entryTunnel', {
-        address: ['10.31.0.10', 'fd00:31::10'],
-        via: ['10.30.1.2', 'fd00:30:1::2'],
-      }),
+      service('entryTunnel', { ...both(small.backend), ...smallVia }),
+      service('entryAlias', { ...both(aliases.near), ...nodeVia }),
+      service('entryFarAlias', { ...both(aliases.far), ...nodeVia }),
+      service('entryTunnelAlias', { ...both(aliases.tunnel), ...smallVia }),
       service('dsrMac', direct, { return: 'dsr-mac' }),
       service('dsrTunnel', direct, { return: 'dsr-tunnel' }),
       service('dsrTunnelHop', { address: ['10.30.1.2', 'fd00:30:1::2'] }, { return: 'dsr-tunnel' }),
@@ -257,14 +277,22 @@ t.test('from outside, by XDP', async (t) => {
     ['localFar', 0],
     ['entryNear', 0],
     ['entryFar', 0],
+    ['entryFarAlias', 0],
     ['entryTunnel', TUNNEL],
+    ['entryTunnelAlias', TUNNEL],
     ['dsrTunnelHop', TUNNEL],
   ] as const) {
     await post(t, client, vipOf(name), name)
     await clientLearns(t, client, vipOf(name), less)
   }
-  for (const name of ['localNear', 'localFar', 'entryNear', 'entryFar', 'entryTunnel'] as const)
+  for (const name of [
+    ...(['localNear', 'localFar', 'entryNear', 'entryFar', 'entryTunnel'] as const),
+    ...(['entryFarAlias', 'entryTunnelAlias'] as const),
+  ])
     await get(t, client, vipOf(name), name)
-  for (const name of ['localFar', 'entry', 'entryTunnel', 'dsrMac', 'dsrTunnel'] as const)
+  for (const name of [
+    ...(['localFar', 'entry', 'entryTunnel', 'dsrMac', 'dsrTunnel'] as const),
+    ...(['entryAlias', 'entryTunnelAlias'] as const),
+  ])
     await get(t, away, vipOf(name), `${name}, a hop before the client`)
 })

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { bulk } from '../lib/peer.js'
-import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { EdgeLan, LAN, setAlias } from '../lib/edgeLan.js'
 
 const megabytes = 12
 
@@ -72,6 +72,17 @@ for (const mode of ['native', 'generic'] as const) {
     check(t, lan, 'beyond')
   })
 }
+
+t.test('by the entry node, which calls the backend by an alias', async (t) => {
+  const lan = await EdgeLan.build(t)
+  await lan.startTaker('node', 'native')
+  setAlias(lan.agents.node, '10.99.0.10', LAN.backend4)
+  setAlias(lan.agents.node, 'fd00:99::a', LAN.backend6)
+  await lan.startEntry('native', {
+    backends: [{ address: ['10.99.0.10', 'fd00:99::a'], via: [LAN.node4, LAN.node6] }],
+  })
+  check(t, lan, 'beyond')
+})
 
 // In the generic mode these are cells of the matrix.
 t.test('DSR by MAC', async (t) => {

@@ -119,13 +119,14 @@ class Scene {
       const { mode, vips } = await this.stage.service(node, 'overlay1/rr')
       check(`rr is in mode dnsrr on ${node.name}`, mode === 'dnsrr' && vips.length === 0)
     }
-    const { outside } = this.stage.manager
-    await this.stage.settled('docker_gwbridge/rr', 1, [this.stage.manager])
-    const { stdout } = await this.stage.client.run('curl', [
-      ...['-sS', '--max-time', '10', `http://${outside.node}:8090/`],
-    ])
-    const published = (await this.stage.containers(this.stage.manager, 'rr')).join()
-    check('rr, which Swarm cannot publish, is published by a label', stdout.trim() === published)
+    await this.stage.settled('docker_gwbridge/rr', 2, [this.stage.manager])
+    const asked = await this.fromOutside(this.stage.manager, 8090, 4)
+    const published = await this.stage.allContainers('rr')
+    check(
+      'rr, which Swarm cannot publish, is published by a label',
+      this.alternates(asked, published, this.stage.manager),
+      asked.join(' | '),
+    )
     await this.docker('service', 'rm', 'rr')
     const label = ['service', 'update', '--quiet', '--no-resolve-image', '--detach', '--label-add']
     await this.docker(...label, 'fairlead.ttl=30s', 'vote')
@@ -231,30 +232,117 @@ class Scene {
     check('the tc path carried those', (await this.connections(node, 'tc')) > before)
   }
 
+  /** What `count` requests from outside to a port of a node are answered: container and client. */
+  private async fromOutside(node: SwarmNode, port: number, count: number): Promise<string[]> {
+    const url = `http://${node.outside.node}:${port}/cgi-bin/client`
+    const answers: string[] = []
+    for (let request = 0; request < count; request++) {
+      const { stdout } = await this.stage.client.run('curl', ['-sS', '--max-time', '10', url])
+      // The server has one socket for both families.
+      answers.push(stdout.trim().replace(/\[::ffff:([\d.]+)\]$/, '$1'))
+    }
+    print('outside', ['curl', url], answers.join('\n'))
+    return answers
+  }
+
+  /** Each container as often as the others, and all of them see the client. */
+  private alternates(
+    answers: readonly string[],
+    containers: readonly string[],
+    { outside }: SwarmNode,
+  ): boolean {
+    const each = answers.length / containers.length
+    return containers.every(
+      (id) => answers.filter((answer) => answer === `${id} ${outside.client}`).length === each,
+    )
+  }
+
   private async publish(): Promise<void> {
-    title('the published port, from outside: tasks of the node that is asked, which see the client')
+    title('the published port, from outside: all tasks on every node, and they see the client')
+    const key = 'docker_gwbridge/vote'
+    await this.stage.settled(key, 2)
+    const tasks = await this.stage.allContainers('vote')
     for (const node of this.stage.nodes) {
-      const { outside } = node
-      const key = 'docker_gwbridge/vote'
-      const found = async (): Promise<boolean> =>
-        (await this.stage.service(node, key)).backends.length === 1
-      await until(`the port on ${node.name}`, found, engineWaitMs)
-      await this.stage.settled(key, 1, [node])
-      const url = `http://${outside.node}:8080/cgi-bin/client`
-      const asked: string[] = []
-      for (let request = 0; request < 3; request++) {
-        const { stdout } = await this.stage.client.run('curl', ['-sS', '--max-time', '10', url])
-        // The server has one socket for both families.
-        asked.push(stdout.trim().replace(/\[::ffff:([\d.]+)\]$/, '$1'))
-      }
-      print('outside', ['curl', url], asked.at(-1) ?? '')
-      const [own = ''] = await this.stage.containers(node, 'vote')
+      const asked = await this.fromOutside(node, 8080, 4)
       check(
-        `${node.name} answers by its own task, which sees ${outside.client}`,
-        asked.every((answer) => answer === `${own} ${outside.client}`),
+        `${node.name} answers by its own task and the other node's, which see ${node.outside.client}`,
+        this.alternates(asked, tasks, node),
         asked.join(' | '),
       )
     }
+    const [first, second] = this.stage.nodes
+    if (first === undefined || second === undefined) throw new Error('no nodes')
+    for (const [on, other] of [
+      [first, second],
+      [second, first],
+    ] as const) {
+      const solo = ['--name', 'solo', '--constraint', `node.hostname==${on.name}`]
+      await this.docker(
+        ...['service', 'create', '--quiet', '--no-resolve-image', ...solo],
+        ...['--publish', '8082:80', '--publish', '5353:7/udp', image, 'serve'],
+      )
+      await this.stage.settled('docker_gwbridge/solo', 1)
+      const [task = ''] = await this.stage.containers(on, 'solo')
+      const asked = await this.fromOutside(other, 8082, 2)
+      check(
+        `${other.name}, without a task, answers by that of ${on.name}`,
+        this.alternates(asked, [task], other),
+        asked.join(' | '),
+      )
+      await this.datagrams(on, task)
+      await this.bulk(other)
+      await this.docker('service', 'rm', 'solo')
+      await this.forgotten('docker_gwbridge', 'solo')
+    }
+  }
+
+  /** UDP, as every node answers it by the one task. */
+  private async datagrams(on: SwarmNode, task: string): Promise<void> {
+    const program = join(import.meta.dirname, 'datagrams.js')
+    const server = await this.stage.within(on, task, process.execPath, program, 'serve', '7', task)
+    await server.printed(/ready/)
+    // Workers know of ports published for TCP only.
+    for (const node of [this.stage.manager]) {
+      const ask = [program, 'ask', node.outside.node, '5353', '3']
+      const { stdout } = await this.stage.client.run(process.execPath, ask)
+      const answers = stdout.trim().split('\n')
+      check(
+        `datagrams to ${node.name} reach it, and it sees ${node.outside.client}`,
+        this.alternates(answers, [task], node),
+        answers.join(' | '),
+      )
+    }
+    await server.stop()
+  }
+
+  /** Larger than any packet, through the tunnel and back. */
+  private async bulk({ outside, name }: SwarmNode): Promise<void> {
+    const url = `http://${outside.node}:8082/cgi-bin/bulk`
+    const { stdout } = await this.stage.client.run('curl', [
+      ...[
+        '-sS',
+        '--max-time',
+        '20',
+        '--output',
+        '/dev/null',
+        '--write-out',
+        '%{size_download}',
+        url,
+      ],
+    ])
+    check(`3 MB arrive by way of ${name}`, stdout === '3000000', stdout)
+  }
+
+  private async forgotten(network: string, service: string): Promise<void> {
+    for (const node of this.stage.nodes)
+      await until(
+        `${node.name} to forget ${network}/${service}`,
+        async () =>
+          !(await node.agent.api.services()).some(
+            (each) => each.name === service && each.network === network,
+          ),
+        engineWaitMs,
+      )
   }
 
   /** Requests from every node's client, one after the other, until `tallies` is called. */
