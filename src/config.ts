@@ -13,6 +13,7 @@ import { parseFile, type ParsedFile } from './sources/file/parse.js'
 import { readBounded } from './sources/file/read.js'
 import { readFile, type FileReading } from './sources/file/reading.js'
 import { agentSchema, DEFAULT_LIMITS, type AgentSection } from './sources/file/schema.js'
+import type { TakeoverMode } from './sources/takeover.js'
 
 /** Rows that the kernel maps are made for. */
 export interface Limits {
@@ -62,6 +63,10 @@ export interface DockerConfig {
   readonly dns: boolean
   /** Containers that are answered where they ask the engine's resolver. */
   readonly resolver: 'all' | 'labelled' | 'none'
+  /** Which of the engine's services are served; absent: as the kernel has IPVS or not. */
+  readonly takeover?: TakeoverMode
+  /** Services that count as labelled; lower case. */
+  readonly labelled: readonly string[]
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -100,7 +105,10 @@ export type Overrides = Partial<
     Config,
     'nodeName' | 'socketPath' | 'metricsListen' | 'statePath' | 'pinPath' | 'cgroupPath' | 'log'
   >
->
+> & {
+  /** Without `agent.docker` it says nothing. */
+  readonly takeover?: TakeoverMode
+}
 
 /**
  * @throws FairleadError FILE when the file cannot be read or is not YAML, CONFIG when the section
@@ -144,7 +152,11 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
   return configFrom(path, checked.value, overrides)
 }
 
-function configFrom(path: string, agent: AgentSection, overrides: Overrides): Config {
+function configFrom(
+  path: string,
+  agent: AgentSection,
+  { takeover, ...overrides }: Overrides,
+): Config {
   const metrics = agent.metrics === undefined ? undefined : parseListen(agent.metrics)
   return Object.freeze({
     file: resolve(path),
@@ -159,7 +171,9 @@ function configFrom(path: string, agent: AgentSection, overrides: Overrides): Co
     ...(agent.drain !== undefined && { drainSeconds: (durationMs(agent.drain) ?? 0) / 1000 }),
     dns: dnsOf(agent.dns ?? {}),
     ...(agent.edge && { edge: edgeOf(agent.edge) }),
-    ...(agent.docker && { docker: dockerOf(agent.docker) }),
+    ...(agent.docker && {
+      docker: { ...dockerOf(agent.docker), ...(takeover !== undefined && { takeover }) },
+    }),
     limits: limitsOf(agent.limits ?? {}),
     log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },
     ...overrides,
@@ -191,6 +205,8 @@ function dockerOf(given: NonNullable<AgentSection['docker']>): DockerConfig {
     services: given.services ?? 'all',
     dns: given.dns ?? false,
     resolver: given.resolver ?? 'labelled',
+    ...(given.takeover && { takeover: given.takeover }),
+    labelled: (given.labelled ?? []).map((name) => name.toLowerCase()),
   }
 }
 

@@ -11,6 +11,7 @@ import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
 import { FairleadError } from './errors.js'
+import { ipvsPresence } from './host/ipvs.js'
 import { namespaceInode } from './host/namespaces.js'
 import { probeOpener } from './host/probes.js'
 import { openListener } from './host/sockets.js'
@@ -23,6 +24,7 @@ import type { Problem, Snapshot, State } from './model/types.js'
 import { EngineSources } from './sources/engineSources.js'
 import { FileSource } from './sources/file/source.js'
 import { HealthSource } from './sources/health/source.js'
+import { defaultTakeover } from './sources/takeover.js'
 import { StateFile } from './stateFile.js'
 
 /** How long names may wait for the kernel: a VIP should work before it is named. */
@@ -229,11 +231,17 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     onSnapshot: (snapshot, note) => publish(FileSource.sourceName, snapshot, note),
     log,
   })
+  const ipvs = ipvsPresence()
+  const takeover = config.docker && {
+    mode: config.docker.takeover ?? defaultTakeover(ipvs !== 'absent'),
+    names: config.docker.labelled,
+  }
   const engine =
-    config.docker &&
+    takeover &&
     new EngineSources({
       settings: {
         ...config.docker,
+        takeover,
         node: config.nodeName,
         edge: config.edge !== undefined,
         tunnels: config.edge !== undefined && config.edge.mode !== 'tc',
@@ -255,6 +263,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     health,
     socketPath: config.socketPath,
     node: config.nodeName,
+    ipvs,
+    ...(takeover && { takeover }),
     sources: [
       { name: FileSource.sourceName, from: config.file },
       ...(config.docker ? engineViews(config.docker) : []),
@@ -272,7 +282,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   engine?.start()
   const patience = setTimeout(open, enginesFirstMs)
   reload = () => source.reload()
-  log.info({ node: config.nodeName, socket: config.socketPath, version }, 'running')
+  const { nodeName: node, socketPath: socket } = config
+  log.info({ node, socket, version, ...(takeover && { takeover: takeover.mode, ipvs }) }, 'running')
 
   const signal = await ended
   log.info({ signal }, 'ending')

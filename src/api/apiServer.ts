@@ -37,6 +37,13 @@ export interface ApiServerOptions {
   readonly readback: Readback
   /** The desired state as it is now. */
   readonly state: () => State
+  /** Whether this kernel has IPVS. */
+  readonly ipvs: schema.StatusView['ipvs']
+  /** Which of an engine's services are served here. */
+  readonly takeover?: {
+    readonly mode: 'all' | 'labelled' | 'none'
+    readonly names: readonly string[]
+  }
   /** What checks of backends have found. */
   readonly health?: HealthReport
   /** The sources that there are, in order of precedence, and where each takes its data from. */
@@ -125,7 +132,7 @@ export class ApiServer {
   }
 
   #routeStatus(): void {
-    const { node, version, kernel, readback, sources, answering } = this.#options
+    const { node, version, kernel, readback, sources, answering, ipvs, takeover } = this.#options
     this.#app.get('/v1/status', (): schema.StatusView => {
       const state = this.#options.state()
       const { revision: applied, ...reconcile } = readback.reconcile()
@@ -141,6 +148,8 @@ export class ApiServer {
         services: state.services.size,
         problems: state.problems.length,
         attachments: readback.attachments(),
+        ipvs,
+        ...(takeover && { takeover: { mode: takeover.mode, names: [...takeover.names] } }),
         features: { ...readback.features() },
       }
     })

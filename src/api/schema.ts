@@ -171,6 +171,12 @@ export const statusSchema = z.object({
   services: count,
   problems: count,
   attachments: z.array(attachmentSchema),
+  /** Whether this kernel has IPVS. */
+  ipvs: z.enum(['loaded', 'loadable', 'absent']),
+  /** Which of an engine's services are served here; absent: no engine is followed. */
+  takeover: z
+    .object({ mode: z.enum(['all', 'labelled', 'none']), names: z.array(z.string()) })
+    .optional(),
   features: z.record(z.string(), z.boolean()),
 })
 

@@ -1,5 +1,13 @@
 /** `fairlead agent`: runs the agent until it is told to end. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { TAKEOVERS, type TakeoverMode } from '../sources/takeover.js'
+
+interface AgentOptions {
+  readonly config: string
+  readonly detachOnExit?: boolean
+  readonly objects?: string
+  readonly takeover?: TakeoverMode
+}
 
 export function addAgent(program: Command): void {
   program
@@ -7,13 +15,19 @@ export function addAgent(program: Command): void {
     .description('run the agent; SIGHUP reads the file again, SIGTERM ends it')
     .requiredOption('--config <file>', 'the file with settings, networks and services')
     .option('--detach-on-exit', 'remove programs and maps when it ends, so that traffic stops')
+    .addOption(
+      new Option('--takeover <which>', "which of an engine's services it serves").choices(
+        TAKEOVERS,
+      ),
+    )
     .option('--objects <directory>', 'where the BPF objects are, if not beside the program')
-    .action(async (options: { config: string; detachOnExit?: boolean; objects?: string }) => {
+    .action(async (options: AgentOptions) => {
       // Only here: the other commands work where the native addon cannot be loaded.
       const { runAgent } = await import('../main.js')
       await runAgent({
         configPath: options.config,
         detachOnExit: options.detachOnExit === true,
+        ...(options.takeover && { overrides: { takeover: options.takeover } }),
         ...(options.objects !== undefined && { objectDir: options.objects }),
       })
     })

@@ -28,6 +28,7 @@ function summary(status: StatusView): string {
       `source ${source.name}`,
       sourceText(source),
     ]),
+    ...takeoverText(status),
     ['revision', revisionCell(revision)],
     [
       'reconcile',
@@ -42,6 +43,13 @@ function summary(status: StatusView): string {
 function sourceText({ from, problems }: StatusView['sources'][number]): string {
   const what = from ?? 'running'
   return problems === 0 ? what : `${what}, ${plural(problems, 'problem')}`
+}
+
+function takeoverText({ takeover, ipvs }: StatusView): [string, Cell][] {
+  if (takeover === undefined) return []
+  const names = takeover.names.length === 0 ? '' : ` and ${takeover.names.join(', ')}`
+  const what = takeover.mode === 'labelled' ? `labelled services${names}` : takeover.mode
+  return [['takes over', `${what}; IPVS is ${ipvs}`]]
 }
 
 function revisionCell({ desired, applied, answering }: StatusView['revision']): Cell {

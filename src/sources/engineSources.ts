@@ -6,11 +6,14 @@ import { Engine, type Log } from './docker/engine.js'
 import type { DockerSettings } from './docker/snapshot.js'
 import { DockerSource } from './docker/source.js'
 import { SwarmSource } from './swarm/source.js'
+import type { Takeover } from './takeover.js'
 
 const MOST_TOLD = 1_000
 
 export interface EngineSettings extends DockerSettings {
   readonly socketPath: string
+  /** Of this engine's own containers: with `labelled` no compose service without a label of ours. */
+  readonly services: 'all' | 'labelled'
   /** The node has an edge, where a swarm's ports may be published. */
   readonly edge: boolean
   /** Tunnels may end there. */
@@ -37,12 +40,12 @@ export class EngineSources {
   constructor({ settings, open, publish, onTrouble, log }: EngineSourcesOptions) {
     const api = new EngineApi({ socketPath: settings.socketPath, onBadItem: once(log) })
     const docker = new DockerSource({
-      settings,
+      settings: { ...settings, takeover: ofContainers(settings) },
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    const { node, resolver, edge, tunnels } = settings
+    const { node, resolver, edge, tunnels, takeover } = settings
     const swarm = new SwarmSource({
-      ...{ api, open, node, resolver, edge, tunnels, log },
+      ...{ api, open, node, resolver, edge, tunnels, takeover, log },
       onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
     })
     this.#swarm = swarm
@@ -76,4 +79,8 @@ function once(log: Log): (reason: string) => void {
     told.add(reason)
     log.warn({ reason }, 'left out')
   }
+}
+
+function ofContainers({ services, takeover }: EngineSettings): Takeover {
+  return takeover.mode === 'all' ? { ...takeover, mode: services } : takeover
 }

@@ -203,13 +203,18 @@ t.test('the engine of the node', (t) => {
   t.equal(configOf(t, '{}').docker, undefined)
   t.same(configOf(t, '{docker: {}}').docker, {
     ...{ socketPath: '/var/run/docker.sock', services: 'all', dns: false, resolver: 'labelled' },
+    labelled: [],
   })
   t.same(
     configOf(t, '{docker: {socket: /s, services: labelled, dns: true, resolver: all}}').docker,
     {
       ...{ socketPath: '/s', services: 'labelled', dns: true, resolver: 'all' },
+      labelled: [],
     },
   )
+  const { docker } = configOf(t, '{docker: {takeover: none, labelled: [Net1/Web, vote]}}')
+  t.equal(docker?.takeover, 'none')
+  t.same(docker?.labelled, ['net1/web', 'vote'])
   for (const bad of [
     '{socket: s}',
     '{services: some}',
@@ -217,6 +222,9 @@ t.test('the engine of the node', (t) => {
     '{resolver: some}',
     '{sockets: /s}',
     'true',
+    '{takeover: some}',
+    '{labelled: [a/b/c]}',
+    '{labelled: web}',
   ])
     t.throws(() => configOf(t, `{docker: ${bad}}`), { code: 'CONFIG', message: /docker/ }, bad)
   t.end()

@@ -16,13 +16,14 @@ import { serviceKey } from '../../model/types.js'
 import { byAge } from './age.js'
 import { askersOf, type ResolverSetting } from './askers.js'
 import type { EngineContainer, EngineView } from './engine.js'
-import { describe, enabled, labelled, listOf, smallNumber, type Labels } from './labels.js'
+import type { Takeover } from '../takeover.js'
+import { describe, enabled, listOf, smallNumber, type Labels } from './labels.js'
 import { poolsOf, rangeOf } from './pools.js'
 import type { NetworkAnswer } from './shapes.js'
+import { isTaken } from './taken.js'
 
 export interface DockerSettings {
-  /** `all`: those of compose projects too; `labelled`: only with a `fairlead.*` label. */
-  readonly services: 'all' | 'labelled'
+  readonly takeover: Takeover
   /** Answer names at each network's gateway. */
   readonly dns: boolean
   /** Whose questions to the engine's resolver are answered. */
@@ -102,8 +103,10 @@ function groupsOf(
   const groups = new Map<string, Group>()
   for (const member of members) {
     const { Labels } = member.container.Config
-    const name = serviceName(Labels, settings)
+    const name = Labels['fairlead.service'] ?? Labels[COMPOSE_SERVICE]
     if (name === undefined || !belongs(Labels, network)) continue
+    const candidate = { name, network: network.Name, labels: Labels, networkLabels: network.Labels }
+    if (!isTaken(candidate, settings.takeover)) continue
     const project = Labels[COMPOSE_PROJECT] ?? ''
     const key = `${project}/${name}`
     const group = groups.get(key) ?? { name, project, members: [] }
@@ -111,13 +114,6 @@ function groupsOf(
     groups.set(key, group)
   }
   return groups
-}
-
-function serviceName(labels: Labels, settings: DockerSettings): string | undefined {
-  const said = enabled(labels)
-  const takesPart = said ?? (settings.services === 'all' || labelled(labels))
-  if (!takesPart) return undefined
-  return labels['fairlead.service'] ?? labels[COMPOSE_SERVICE]
 }
 
 /** `fairlead.networks`: which of a container's networks have the service. */

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { ALGORITHMS } from '../../model/types.js'
+import { TAKEOVERS } from '../takeover.js'
 import {
   absolutePath,
   address,
@@ -33,6 +34,9 @@ const MAX_TTL_MS = 86_400_000
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/i
 
 const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/
+
+/** An engine's names, which may have dots and capitals. */
+const SERVICE_NAME = /^(?:[\w.-]{1,128}\/)?[\w.-]{1,128}$/
 
 export const PROTOCOLS = ['tcp', 'udp'] as const
 
@@ -375,6 +379,19 @@ export const agentSchema = fields(
         resolver: choice(
           ['all', 'labelled', 'none'],
           "Containers that are answered where they ask the engine's resolver; default labelled",
+        ).optional(),
+        takeover: choice(
+          TAKEOVERS,
+          "Which of the engine's services are served here; default all, labelled where the kernel has IPVS",
+        ).optional(),
+        labelled: list(
+          checkedText(
+            'service, or network/service',
+            (value) => SERVICE_NAME.test(value),
+            'Name of a service',
+          ),
+          4096,
+          'Services that count as labelled, for nodes that cannot see their labels',
         ).optional(),
       },
       'Containers of the Docker engine of this node; absent: not looked at',

@@ -15,6 +15,7 @@ import type { ResolverSetting } from '../docker/askers.js'
 import type { EngineView, Log } from '../docker/engine.js'
 import { infoShape, type Info, type NetworkAnswer } from '../docker/shapes.js'
 import { unchangedParts } from '../docker/source.js'
+import type { Takeover } from '../takeover.js'
 import {
   fromGossip,
   fromManager,
@@ -28,6 +29,7 @@ import { GATEWAY_BRIDGE } from './published.js'
 import { askTasks } from './resolver.js'
 import { gatewayShape, gossipShape, nodeShape, serviceShape, taskShape } from './shapes.js'
 import { snapshotOf } from './snapshot.js'
+import { takenServices, withoutIdle } from './taken.js'
 
 export interface SwarmSourceOptions {
   readonly api: EngineApi
@@ -40,6 +42,8 @@ export interface SwarmSourceOptions {
   readonly edge: boolean
   /** Tunnels may end there: tasks of other nodes are led to, too. */
   readonly tunnels: boolean
+  /** Which services are served here. */
+  readonly takeover: Takeover
   readonly onSnapshot: (snapshot: Snapshot) => void
   readonly log: Log
 }
@@ -119,7 +123,9 @@ export class SwarmSource {
   /** @returns whether there is a swarm */
   async #look(): Promise<boolean> {
     const view = this.#view
-    if (view === undefined || (this.#swarm?.LocalNodeState ?? 'inactive') === 'inactive') {
+    const { takeover } = this.#options
+    const inactive = (this.#swarm?.LocalNodeState ?? 'inactive') === 'inactive'
+    if (view === undefined || inactive || takeover.mode === 'none') {
       this.#publish(NOTHING)
       return false
     }
@@ -137,10 +143,11 @@ export class SwarmSource {
       this.#trouble = undefined
       this.#failures = 0
       const mesh = this.#mesh(told)
-      const seen = { engine: view, services: told.services, namespaces, node, resolver }
+      const taken = takenServices(told.services, view.networks, takeover)
+      const seen = { engine: view, services: taken, namespaces, node, resolver }
       const snapshot = snapshotOf({ ...seen, ...(gateway && { gateway }), ...(mesh && { mesh }) })
       const problems = [...snapshot.problems, ...this.#meshProblems(mesh)]
-      this.#publish({ ...snapshot, problems })
+      this.#publish(withoutIdle({ ...snapshot, problems }, takeover))
     } catch (error) {
       this.#failures++
       this.#tell(error instanceof Error ? error.message : String(error))

@@ -21,6 +21,7 @@ async function listening(t: Test, socketPath: string, options: Partial<ApiServer
   const problem = { source: 'file', item: 'service a/b', code: 'VALUE', reason: 'no' }
   const state = stateOf([service({}), service({ name: 'db', vips: [], mode: 'dnsrr' })], [problem])
   const server = new ApiServer({
+    ipvs: 'absent',
     socketPath,
     node: 'node1',
     version: '1.2.3',
@@ -105,6 +106,7 @@ t.test('status', async (t) => {
     services: 2,
     problems: 1,
     attachments: report().attachments,
+    ipvs: 'absent',
     features: report().features,
   })
 })

@@ -55,6 +55,7 @@ export async function agentWith(
     node: 'node1',
     version: '1.2.3',
     kernel: '6.18.0',
+    ipvs: 'absent',
     readback: new FixtureReadback(told),
     state: () => state,
     answering: () => told.reconcile.revision,

@@ -1,5 +1,6 @@
 /** What the commands print, character by character where others read it. */
 import t from 'tap'
+import type { ApiServerOptions } from '../../../src/api/apiServer.js'
 import { shortNumber } from '../../../src/cli/list.js'
 import { durationText } from '../../../src/cli/words.js'
 import { network, report, service, stateOf } from '../metrics/fixture.js'
@@ -243,6 +244,22 @@ t.test('status', async (t) => {
       'overlay1  tcx   -     veth1   from_container  -',
       '',
     ],
+  )
+})
+
+t.test("status says what of an engine's services is taken over", async (t) => {
+  const line = async (takeover: ApiServerOptions['takeover']) => {
+    const { ask } = await agentWith(t, undefined, undefined, {
+      ...{ ipvs: 'loadable' as const },
+      ...(takeover && { takeover }),
+    })
+    return /^takes over .*$/m.exec((await ask('status')).stdout)?.[0]
+  }
+  t.equal(await line(undefined), undefined)
+  t.equal(await line({ mode: 'all', names: [] }), 'takes over   all; IPVS is loadable')
+  t.equal(
+    await line({ mode: 'labelled', names: ['vote'] }),
+    'takes over   labelled services and vote; IPVS is loadable',
   )
 })
 

@@ -1,10 +1,12 @@
 import t from 'tap'
 import type { Backend, Snapshot } from '../../../../src/model/types.js'
 import { snapshotOf, type DockerSettings } from '../../../../src/sources/docker/snapshot.js'
+import type { TakeoverMode } from '../../../../src/sources/takeover.js'
 import { container, network, view, type ContainerOptions } from './fixtures.js'
 
 const settings: DockerSettings = {
-  ...{ services: 'all', dns: false, resolver: 'labelled', node: 'node1' },
+  takeover: { mode: 'all', names: [] },
+  ...{ dns: false, resolver: 'labelled', node: 'node1' },
 }
 const composed = {
   'com.docker.compose.project': 'shop',
@@ -76,10 +78,10 @@ t.test('states follow the container', (t) => {
 })
 
 t.test('who takes part', (t) => {
-  const names = (labels: Record<string, string>, services: 'all' | 'labelled' = 'all') =>
+  const names = (labels: Record<string, string>, mode: TakeoverMode = 'all') =>
     snapshotOf(view([container('c', { labels, places: [{ v4: '10.1.0.2' }] })]), {
       ...settings,
-      services,
+      takeover: { mode, names: ['net1/other'] },
     }).services.map(({ name }) => name)
   t.same(names({}), [], 'a container of no service does not')
   t.same(names(composed), ['web'])
@@ -87,6 +89,8 @@ t.test('who takes part', (t) => {
   t.same(names({ ...composed, 'fairlead.enable': 'true' }, 'labelled'), ['web'])
   t.same(names({ ...composed, 'fairlead.algorithm': 'sh' }, 'labelled'), ['web'])
   t.same(names({ ...composed, 'fairlead.enable': 'false' }), [])
+  t.same(names({ ...composed, 'com.docker.compose.service': 'other' }, 'labelled'), ['other'])
+  t.same(names({ ...composed, 'fairlead.enable': 'true' }, 'none'), [])
   t.same(names({ ...composed, 'fairlead.service': 'Shop' }), ['shop'])
   t.same(names({ 'fairlead.service': 'plain' }), ['plain'])
   t.same(names({ ...composed, 'fairlead.networks': 'other' }), [])

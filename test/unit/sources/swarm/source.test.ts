@@ -4,6 +4,7 @@ import type { Snapshot } from '../../../../src/model/types.js'
 import { EngineApi } from '../../../../src/sources/docker/api.js'
 import { infoShape } from '../../../../src/sources/docker/shapes.js'
 import { SwarmSource } from '../../../../src/sources/swarm/source.js'
+import type { Takeover } from '../../../../src/sources/takeover.js'
 import { until } from '../../../lib/netns.js'
 import { FakeEngine } from '../docker/fakeEngine.js'
 import { container, network, view } from '../docker/fixtures.js'
@@ -20,7 +21,9 @@ function looked(state: string, manager = true) {
   return { ...view([], [overlay]), info: infoShape.parse({ Name: 'n', Swarm }) }
 }
 
-async function start(t: { teardown: (end: () => Promise<void>) => void }) {
+const all: Takeover = { mode: 'all', names: [] }
+
+async function start(t: { teardown: (end: () => Promise<void>) => void }, takeover = all) {
   const fake = new FakeEngine()
   await fake.listen()
   const told: Snapshot[] = []
@@ -31,6 +34,7 @@ async function start(t: { teardown: (end: () => Promise<void>) => void }) {
     resolver: 'none',
     edge: false,
     tunnels: false,
+    takeover,
     onSnapshot: (snapshot) => told.push(snapshot),
     log: silent,
   })
@@ -113,3 +117,30 @@ t.test('a node that is about to join, or has lost its swarm, keeps what it has',
   state('inactive')
   await until('the end', () => told.at(-1)?.services.length === 0)
 })
+
+t.test(
+  'told to serve nothing it asks nothing; a label brings a service, and takes it away',
+  async (t) => {
+    const idle = await start(t, { mode: 'none', names: [] })
+    idle.source.see(looked('active'))
+    await until('a snapshot', () => idle.told.length > 0)
+    t.same(idle.told, [{ networks: [], services: [], problems: [] }])
+    t.same(idle.fake.asked, [])
+
+    const { fake, told, source } = await start(t, { mode: 'labelled', names: [] })
+    const labelled = {
+      ...service,
+      Spec: { ...service.Spec, Labels: { 'fairlead.enable': 'true' } },
+    }
+    fake.answers.set('/services', [service]).set('/tasks', []).set('/nodes', [])
+    source.see(looked('active'))
+    await until('a snapshot', () => told.length > 0)
+    t.same(told.at(-1), { networks: [], services: [], problems: [] })
+    fake.answers.set('/services', [labelled])
+    await until('the service', () => told.at(-1)?.services.length === 1)
+    t.equal(told.at(-1)?.networks.length, 1)
+    fake.answers.set('/services', [service])
+    await until('its end', () => told.at(-1)?.services.length === 0)
+    t.equal(told.at(-1)?.networks.length, 0)
+  },
+)
