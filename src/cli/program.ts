@@ -6,6 +6,7 @@ import { addCheck } from './check.js'
 import { addDetach } from './detach.js'
 import { addDrops } from './drops.js'
 import { addFlows } from './flows.js'
+import { addImport } from './import.js'
 import { addList } from './list.js'
 import { addMaps } from './maps.js'
 import { addNetworks } from './networks.js'
@@ -34,8 +35,8 @@ export function buildProgram(): Command {
     })
     .addHelpText('after', epilogue)
   const adders = [
-    ...[addAgent, addCheck, addServices, addShow, addList, addNetworks, addStatus, addProblems],
-    ...[addFlows, addTop, addDrops, addMaps, addReload, addProbe, addDetach],
+    ...[addAgent, addCheck, addImport, addServices, addShow, addList, addNetworks, addStatus],
+    ...[addProblems, addFlows, addTop, addDrops, addMaps, addReload, addProbe, addDetach],
   ]
   for (const add of adders) add(program)
   return program

@@ -6,22 +6,11 @@
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { sumOf } from '../lib/agent.js'
+import { check, checked, title } from '../lib/narrate.js'
 import { type Daemon, sleep, until } from '../lib/netns.js'
 import { CLIENT4, CLIENT6, type Plan, type Replica, VIP4, VIP6, World } from './world.js'
 
 const world = new World()
-const colour = process.stdout.isTTY
-let checks = 0
-
-function title(text: string): void {
-  console.log(colour ? `\n\x1b[1m== ${text}\x1b[0m` : `\n== ${text}`)
-}
-
-function check(what: string, holds: boolean, detail = ''): void {
-  checks++
-  if (!holds) throw new Error(`${what}${detail ? `: ${detail}` : ''}`)
-  console.log(`   ok: ${what}`)
-}
 
 /** Shows a command that the client runs, and its output. */
 async function show(file: string, ...args: string[]): Promise<string> {
@@ -184,7 +173,7 @@ async function main(): Promise<void> {
   requests.child.kill('SIGSTOP')
   await table()
   requests.child.kill('SIGCONT')
-  title(`all ${checks} checks hold, ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  title(`all ${checked()} checks hold, ${((Date.now() - started) / 1000).toFixed(1)} s`)
 }
 
 try {

@@ -10,7 +10,8 @@ import {
   rmSync,
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { ipvsModules } from './modules.js'
 
 const META_PACKAGE = 'linux-image-cloud-amd64'
 
@@ -29,8 +30,15 @@ function packageName(): string | undefined {
   return /Depends: (linux-image-\S+)/.exec(depends)?.[1]
 }
 
-/** @returns path of a vmlinuz, kept between runs in the user's cache */
-export function guestKernel(): string {
+export interface GuestKernel {
+  /** Path of a vmlinuz. */
+  readonly image: string
+  /** Those of IPVS and what they need, in the order in which they load. */
+  readonly modules: readonly string[]
+}
+
+/** Kept between runs in the user's cache. */
+export function guestKernel(): GuestKernel {
   let name = packageName()
   if (name === undefined) {
     run('apt-get', ['update', '-qq'])
@@ -38,8 +46,9 @@ export function guestKernel(): string {
   }
   if (name === undefined) throw new Error(`apt knows of no ${META_PACKAGE}`)
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'fairlead')
-  const kernel = join(cache, `vmlinuz-${name}`)
-  if (existsSync(kernel)) return kernel
+  const image = join(cache, `vmlinuz-${name}`)
+  const modules = join(cache, `modules-${name}`)
+  if (existsSync(image) && existsSync(modules)) return { image, modules: ipvsModules(modules) }
   const scratch = mkdtempSync(join(tmpdir(), 'fairlead-kernel-'))
   try {
     const download = () =>
@@ -55,13 +64,30 @@ export function guestKernel(): string {
     if (archive === undefined) throw new Error(`${name} was not downloaded`)
     run('dpkg-deb', ['-x', join(scratch, archive), join(scratch, 'tree')])
     const boot = join(scratch, 'tree/boot')
-    const [image] = readdirSync(boot).filter((file) => file.startsWith('vmlinuz-'))
-    if (image === undefined) throw new Error(`${name} has no kernel`)
+    const [found] = readdirSync(boot).filter((file) => file.startsWith('vmlinuz-'))
+    if (found === undefined) throw new Error(`${name} has no kernel`)
     mkdirSync(cache, { recursive: true })
-    copyFileSync(join(boot, image), `${kernel}.${process.pid}`)
-    renameSync(`${kernel}.${process.pid}`, kernel)
-    return kernel
+    keep(image, (path) => copyFileSync(join(boot, found), path))
+    keep(modules, (path) => {
+      mkdirSync(path)
+      for (const module of ipvsModules(join(scratch, 'tree/lib/modules')))
+        copyFileSync(module, join(path, basename(module)))
+    })
+    return { image, modules: ipvsModules(modules) }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+/** Whole or not at all, also when two runs make it at a time. */
+function keep(path: string, make: (path: string) => void): void {
+  if (existsSync(path)) return
+  const scratch = `${path}.${process.pid}`
+  make(scratch)
+  try {
+    renameSync(scratch, path)
+  } catch (error) {
+    rmSync(scratch, { recursive: true, force: true })
+    if (!existsSync(path)) throw error
   }
 }

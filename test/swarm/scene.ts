@@ -7,27 +7,11 @@
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { engineWaitMs, image } from '../lib/engine.js'
+import { check, checked, print, title } from '../lib/narrate.js'
 import { type Daemon, until } from '../lib/netns.js'
 import { type SwarmNode, SwarmStage } from './stage.js'
 
 const KEY = 'overlay1/vote'
-const colour = process.stdout.isTTY
-let checks = 0
-
-function title(text: string): void {
-  console.log(colour ? `\n\x1b[1m== ${text}\x1b[0m` : `\n== ${text}`)
-}
-
-function check(what: string, holds: boolean, detail = ''): void {
-  checks++
-  if (!holds) throw new Error(`${what}${detail ? `: ${detail}` : ''}`)
-  console.log(`   ok: ${what}`)
-}
-
-function print(prompt: string, command: readonly string[], output: string): void {
-  console.log(` ${prompt}$ ${command.join(' ')}`)
-  for (const line of output.trimEnd().split('\n').filter(Boolean)) console.log(`   ${line}`)
-}
 
 interface Tally {
   readonly ok: number
@@ -528,7 +512,7 @@ class Scene {
 const stage = await SwarmStage.build()
 try {
   await Scene.play(stage)
-  console.log(`\nall ${checks} checks hold`)
+  console.log(`\nall ${checked()} checks hold`)
 } catch (error) {
   console.error(error)
   for (const { name, agent } of stage.nodes)

@@ -18,12 +18,13 @@ const allowed: Record<string, readonly string[]> = {
   dns: ['model', 'errors.ts'],
   metrics: ['model', 'errors.ts', 'pace.ts'],
   api: ['model', 'errors.ts', 'pace.ts'],
+  ipvs: ['sources', 'model', 'errors.ts'],
   'stateFile.ts': ['model', 'errors.ts'],
   'checkFile.ts': ['sources', 'config.ts', 'model', 'errors.ts'],
   'config.ts': ['sources', 'model', 'errors.ts'],
   // The commands start the agent, check a file, probe the kernel or detach; all else is the API.
   cli: [
-    ...['main.ts', 'checkFile.ts', 'config.ts', 'api', 'sources', 'dataplane', 'host'],
+    ...['main.ts', 'checkFile.ts', 'config.ts', 'api', 'sources', 'ipvs', 'dataplane', 'host'],
     ...['model', 'errors.ts'],
   ],
   'main.ts': [

@@ -7,10 +7,12 @@ import { agentWith, command, fairlead, folderOf, run } from './stage.js'
 
 const root = join(import.meta.dirname, '../../../..')
 const commands = [
-  ...['agent', 'check', 'services', 'show', 'list', 'networks', 'status', 'problems', 'flows'],
-  ...['top', 'drops', 'maps', 'reload', 'probe', 'detach'],
+  ...['agent', 'check', 'import', 'services', 'show', 'list', 'networks', 'status'],
+  ...['problems', 'flows', 'top', 'drops', 'maps', 'reload', 'probe', 'detach'],
 ]
-const asking = commands.filter((name) => !['agent', 'check', 'probe', 'detach'].includes(name))
+const asking = commands.filter(
+  (name) => !['agent', 'check', 'import', 'probe', 'detach'].includes(name),
+)
 
 t.test('--version is that of the package', async (t) => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -30,7 +32,7 @@ t.test('--help names every command, and each has its own', async (t) => {
     const help = await fairlead(name, '--help')
     t.equal(help.code, 0, name)
     t.match(help.stdout, `Usage: fairlead ${name}`)
-    if (name !== 'agent') t.match(help.stdout, '--json')
+    if (name !== 'agent' && name !== 'import') t.match(help.stdout, '--json')
   }
 })
 
@@ -136,7 +138,7 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     ],
     status: [
       ...['version', 'node', 'kernel', 'uptimeSeconds', 'revision', 'reconcile', 'sources'],
-      ...['networks', 'services', 'problems', 'attachments', 'features'],
+      ...['networks', 'services', 'problems', 'attachments', 'ipvs', 'features'],
     ],
   }
   for (const name of asking) {
