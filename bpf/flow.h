@@ -143,6 +143,31 @@ static __always_inline bool flow_absent(const union flow_key *key, const bool v6
 	return !embryonic_lookup(key, v6) && !flow_lookup(key, v6);
 }
 
+#define PROMOTION_COUNTERS 1024 /* a power of two */
+
+/* How many rows of clients' ports have moved. The program's own: it alone moves and begins them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PROMOTION_COUNTERS);
+	__type(key, __u32);
+	__type(value, __u32);
+} promotions SEC(".maps");
+
+static __always_inline __u32 *promotions_of(__be16 client_port)
+{
+	__u32 index = bpf_ntohs(client_port) & (PROMOTION_COUNTERS - 1);
+
+	return bpf_map_lookup_elem(&promotions, &index);
+}
+
+/* promotions_count() - the same before and after: no row of the port has moved between. */
+static __always_inline __u32 promotions_count(__be16 client_port)
+{
+	const volatile __u32 *count = promotions_of(client_port);
+
+	return count ? *count : 0;
+}
+
 /*
  * flow_promote() - move a row to the table of those that are no longer embryonic.
  *
@@ -155,14 +180,19 @@ static __always_inline struct flow *flow_promote(const union flow_key *key, stru
 {
 	const long error = flow_update(key, row, BPF_NOEXIST, v6);
 	struct flow *moved;
+	__u32 *moves;
 
 	if (error && error != -ERRNO_EXIST)
 		return row;
 	moved = flow_lookup(key, v6);
 	if (!moved)
 		return row;
-	if (!error)
+	if (!error) {
+		moves = promotions_of(flow_key_port(key, v6));
+		if (moves)
+			__sync_fetch_and_add(moves, 1);
 		embryonic_delete(key, v6);
+	}
 	return moved;
 }
 
@@ -274,20 +304,24 @@ static __always_inline bool flow_reopened(const struct flow *row, const struct p
  * flow_known() - the fast path's look at a client's packet: what both hooks do first.
  * @key:     of any content; the packet's own afterwards
  * @backend: NULL with FLOW_DIRECT; usable only when a row is returned
+ * @missing: there was no row of the key; false also if none was looked for
  *
  * Returns the row of a live flow that a translation suffices for, or NULL. What begins a
  * connection is not looked for: it has no row, or one that needs more.
  */
 static __always_inline struct flow *flow_known(const struct packet *pkt, union flow_key *key,
-					       __u32 now, struct backend **backend, const bool v6)
+					       __u32 now, struct backend **backend, bool *missing,
+					       const bool v6)
 {
 	struct flow *row;
 
+	*missing = false;
 	flow_key_set(key, &pkt->src, pkt->sport, pkt->protocol, v6);
 	*backend = NULL;
 	if (starts_tcp(pkt))
 		return NULL;
 	row = flow_lookup(key, v6);
+	*missing = !row;
 	if (!row || !flow_of(row, pkt, v6))
 		return NULL;
 	if (flow_is_behind(row, now) && flow_expired(row, pkt->protocol, now))

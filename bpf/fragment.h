@@ -48,20 +48,6 @@ static __always_inline bool fragment_recall(struct packet *pkt, __be32 id)
 	return true;
 }
 
-/* fragment_readdress() - the address of a later fragment. Returns 0 or a
- * negative errno. */
-static __always_inline int fragment_readdress(struct __sk_buff *skb, const struct packet *pkt,
-					      const enum side side, const struct addr *to,
-					      const bool v6)
-{
-	const struct addr *from = side == SIDE_SOURCE ? &pkt->src : &pkt->dst;
-
-	if (!v6)
-		return nat_store_ip4(skb, pkt, side, to, csum_addr_change(from, to, v6));
-	return bpf_skb_store_bytes(skb, ETH_HLEN + (side == SIDE_SOURCE ? 8 : 24), to, sizeof(*to),
-				   BPF_F_RECOMPUTE_CSUM);
-}
-
 /* fragment_echo() - a part of an echo request, turned into that of the reply.
  */
 static __always_inline int fragment_echo(struct __sk_buff *skb, const struct packet *pkt,
@@ -119,6 +105,23 @@ static __always_inline int fragment_follow(struct __sk_buff *skb, const struct p
 	return forward_to(skb, backend, v6);
 }
 
+/*
+ * is_published() - is it of a datagram to a port that the node publishes? All others to the
+ * node's own addresses are its own.
+ */
+static __always_inline bool is_published(const struct vip *vip, const struct packet *pkt, __be32 id,
+					 const bool v6)
+{
+	struct fragment_key key;
+	__be16 target;
+
+	if (pkt->kind == PACKET_FLOW)
+		return vip_service(vip, network_id, &pkt->dst, pkt->dport, pkt->protocol, &target,
+				   v6);
+	fragment_key_set(&key, pkt, id);
+	return pkt->kind == PACKET_FRAGMENT && bpf_map_lookup_elem(&fragments, &key);
+}
+
 /* fragment_in() - the verdict on a fragment to a VIP, or VERDICT_ADMIT for a
  * first one. */
 static __always_inline int fragment_in(struct __sk_buff *skb, const bool v6)
@@ -129,7 +132,10 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const bool v6)
 	__be32 id;
 
 	parse_first(skb, &pkt, &id, v6);
-	if (pkt.kind == PACKET_UNREADABLE)
+	vip = vip_lookup(network_id, &pkt.dst, v6);
+	if (pkt.kind == PACKET_UNREADABLE || !vip)
+		return VERDICT_PASS;
+	if (!(vip->flags & VIP_BALANCED) && !is_published(vip, &pkt, id, v6))
 		return VERDICT_PASS;
 	if (pkt.kind == PACKET_MALFORMED)
 		return drop(DROP_MALFORMED);
@@ -145,9 +151,8 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const bool v6)
 	fragment_remember(&pkt, id);
 	if (pkt.kind == PACKET_OTHER)
 		return fragment_echo(skb, &pkt, true, v6);
-	vip = vip_lookup(network_id, &pkt.dst, v6);
 	adm = admission_open(&pkt, false);
-	if (!vip || !adm)
+	if (!adm)
 		return VERDICT_PASS;
 	adm->vip = *vip;
 	return VERDICT_ADMIT;

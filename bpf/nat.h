@@ -148,4 +148,18 @@ static __always_inline enum drop_reason nat(struct __sk_buff *skb, const struct 
 	return DROP_NONE;
 }
 
+/* fragment_readdress() - the address of a later fragment. Returns 0 or a
+ * negative errno. */
+static __always_inline int fragment_readdress(struct __sk_buff *skb, const struct packet *pkt,
+					      const enum side side, const struct addr *to,
+					      const bool v6)
+{
+	const struct addr *from = side == SIDE_SOURCE ? &pkt->src : &pkt->dst;
+
+	if (!v6)
+		return nat_store_ip4(skb, pkt, side, to, csum_addr_change(from, to, v6));
+	return bpf_skb_store_bytes(skb, ETH_HLEN + (side == SIDE_SOURCE ? 8 : 24), to, sizeof(*to),
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
 #endif

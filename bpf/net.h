@@ -19,10 +19,12 @@
 
 #define IP4_FRAGMENT_MASK 0x3fff /* more fragments, or an offset */
 #define IP4_DONT_FRAGMENT 0x4000
+#define IP4_MORE_FRAGMENTS 0x2000
 #define IP4_OFFSET_MASK 0x1fff
 #define IP6_OFFSET_MASK 0xfff8
 #define IP4_BASE_BYTES 20
 #define IP6_BASE_BYTES 40
+#define IP6_FRAGMENT_BYTES 8
 #define TCP_BASE_BYTES 20
 #define UDP_BYTES 8
 #define ICMP_BYTES 8

@@ -44,12 +44,13 @@ static __always_inline bool answers_outside(const struct flow *row, const struct
 
 /*
  * find_way_out() - may a container's packet leave at once, and where?
+ * @piece: of a fragment; else 0
  *
  * Too big a packet and a last hop are for the stack: it tells the backend, which knows
  * the untranslated packet.
  */
 static __always_inline bool find_way_out(struct __sk_buff *skb, struct bpf_fib_lookup *fib,
-					 const bool v6)
+					 __u64 piece, const bool v6)
 {
 	union flow_key key;
 	struct packet pkt;
@@ -58,7 +59,9 @@ static __always_inline bool find_way_out(struct __sk_buff *skb, struct bpf_fib_l
 	__u8 ttl;
 
 	parse(skb, &pkt, v6);
-	if (pkt.kind != PACKET_FLOW)
+	if (pkt.kind == PACKET_FRAGMENT && piece)
+		piece_take(&pkt, piece);
+	else if (pkt.kind != PACKET_FLOW)
 		return false;
 	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
 	row = flow_find(&key, &embryonic, v6);

@@ -255,7 +255,8 @@ __noinline int make_unreachable6(struct __sk_buff *skb, __u32 l4_offset)
 }
 
 /*
- * tell_too_big() - wrap a packet into the error that says what would have fitted.
+ * tell_too_big() - wrap a packet, or a first fragment, into the error that says what would
+ * have fitted.
  *
  * Returns 0 or a negative errno; then drop the packet.
  */
@@ -263,8 +264,9 @@ static __always_inline int tell_too_big(struct __sk_buff *skb, __u32 mtu, const 
 {
 	struct offender of;
 	struct packet pkt;
+	__be32 id;
 
-	parse(skb, &pkt, v6);
+	parse_first(skb, &pkt, &id, v6);
 	if (pkt.kind != PACKET_FLOW || offender_read(skb, &of, pkt.l4_offset, v6))
 		return -1;
 	if (pkt.protocol == IPPROTO_TCP)

@@ -7,6 +7,7 @@
  */
 #include "admit.h"
 #include "arp.h"
+#include "edgefragment.h"
 #include "fragment.h"
 #include "hairpin.h"
 #include "icmp.h"
@@ -62,22 +63,38 @@ __noinline int answer_request(struct __sk_buff *skb)
  * carry_known() - the fast path of a client's packet.
  * @key:     of any content; the packet's own afterwards
  * @verdict: usable only when the result is true
+ * @missing: of flow_known()
  *
  * Returns false when the packet is for the slow path, or none of ours.
  */
 static __always_inline bool carry_known(struct __sk_buff *skb, const struct packet *pkt,
-					union flow_key *key, int *verdict, const bool v6)
+					union flow_key *key, int *verdict, bool *missing,
+					const bool v6)
 {
 	__u32 now = now_jiffies();
 	struct backend *backend;
 	struct flow *row;
 
-	row = flow_known(pkt, key, now, &backend, v6);
+	row = flow_known(pkt, key, now, &backend, missing, v6);
 	if (!row)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);
 	*verdict = backend ? carry_in(skb, pkt, row, backend, pkt->sport, v6) : VERDICT_PASS;
 	return true;
+}
+
+/*
+ * datagram_begins() - is there no row of a UDP packet's key, given that flows has none?
+ * @before: promotions_count() before that was asked
+ *
+ * Asked at once, before whether the packet is ours: the lookups of both tables wait for
+ * memory together then, a sixth of what a new flow costs. The order would miss a row that
+ * moves, so moves are counted.
+ */
+static __always_inline bool datagram_begins(const struct packet *pkt, const union flow_key *key,
+					    __u32 before, const bool v6)
+{
+	return !embryonic_lookup(key, v6) && promotions_count(pkt->sport) == before;
 }
 
 /*
@@ -92,20 +109,25 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	union flow_key key;
 	struct packet pkt;
 	struct vip *vip;
+	bool missing;
 	int verdict;
 	bool vacant;
+	__u32 moves;
 
 	parse(skb, &pkt, v6);
 	if (pkt.kind == PACKET_UNREADABLE)
 		return VERDICT_PASS;
 	if (pkt.kind != PACKET_FLOW)
 		return admission_open(&pkt, false) ? VERDICT_UNKNOWN : VERDICT_DROP;
-	if (carry_known(skb, &pkt, &key, &verdict, v6))
+	moves = pkt.protocol == IPPROTO_UDP ? promotions_count(pkt.sport) : 0;
+	if (carry_known(skb, &pkt, &key, &verdict, &missing, v6))
 		return verdict;
+	vacant = missing && pkt.protocol == IPPROTO_UDP && datagram_begins(&pkt, &key, moves, v6);
 	vip = vip_lookup(network_id, &pkt.dst, v6);
 	if (!vip)
 		return VERDICT_PASS;
-	vacant = flow_absent(&key, v6);
+	if (pkt.protocol != IPPROTO_UDP)
+		vacant = flow_absent(&key, v6);
 	adm = admission_open(&pkt, vacant);
 	if (!adm)
 		return VERDICT_DROP;
@@ -132,8 +154,10 @@ static __always_inline int sort_out(struct __sk_buff *skb, const bool v6)
 		return VERDICT_NEIGHBOUR;
 	if (!vip)
 		return VERDICT_PASS;
+	if (pkt->kind == PACKET_FRAGMENT && (vip->flags & (VIP_BALANCED | VIP_NODE)))
+		return VERDICT_FRAGMENT;
 	if (vip->flags & VIP_BALANCED)
-		return pkt->kind == PACKET_FRAGMENT ? VERDICT_FRAGMENT : VERDICT_ANSWER;
+		return VERDICT_ANSWER;
 	return is_icmp(pkt, v6) ? VERDICT_ERROR : VERDICT_PASS;
 }
 
@@ -391,6 +415,8 @@ static __always_inline int decide_outside(struct __sk_buff *skb, const bool v6)
 		if (verdict == VERDICT_FRAGMENT)
 			verdict = v6 ? snat_follow6(skb) : snat_follow4(skb);
 		if (verdict == VERDICT_FRAGMENT)
+			verdict = v6 ? fit6(skb) : fit4(skb);
+		if (verdict == VERDICT_FRAGMENT)
 			verdict = v6 ? fragment_in6(skb) : fragment_in4(skb);
 		if (verdict == VERDICT_ADMIT)
 			verdict = v6 ? snat_in6(skb) : snat_in4(skb);
@@ -466,7 +492,7 @@ static __always_inline int go_back(struct __sk_buff *skb, const bool v6)
 	int verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
 
 	if (verdict == VERDICT_ERROR) {
-		int home = v6 ? send_home6(skb) : send_home4(skb);
+		int home = v6 ? send_home6(skb, 0) : send_home4(skb, 0);
 
 		if (home != VERDICT_PASS)
 			return home == VERDICT_TOO_BIG ? VERDICT_DROP : home;
@@ -488,11 +514,11 @@ int to_edge(struct __sk_buff *skb)
 }
 
 /* has_way_out() - does routing send the packet, as it is now, to the outside? */
-__noinline int has_way_out(struct __sk_buff *skb, int v6)
+__noinline int has_way_out(struct __sk_buff *skb, __u64 piece, int v6)
 {
 	struct bpf_fib_lookup fib = {};
 
-	return v6 ? find_way_out(skb, &fib, true) : find_way_out(skb, &fib, false);
+	return v6 ? find_way_out(skb, &fib, piece, true) : find_way_out(skb, &fib, piece, false);
 }
 
 /*
@@ -505,15 +531,27 @@ __noinline int has_way_out(struct __sk_buff *skb, int v6)
  */
 static __always_inline int leave(struct __sk_buff *skb, const bool v6)
 {
-	int verdict = v6 ? send_home6(skb) : send_home4(skb);
+	int verdict = v6 ? send_home6(skb, 0) : send_home4(skb, 0);
+	__u64 piece = 0;
 
+	if (verdict == VERDICT_FRAGMENT) {
+		piece = v6 ? reply_piece6(skb) : reply_piece4(skb);
+		if (!piece)
+			return VERDICT_PASS;
+		verdict = v6 ? send_home6(skb, piece) : send_home4(skb, piece);
+	}
 	if (verdict == VERDICT_TOO_BIG)
 		return answer_too_big(skb, chosen_get(skb), v6);
 	if (verdict != VERDICT_PASS)
 		return verdict;
-	if (!has_way_out(skb, v6))
-		return VERDICT_PASS;
+	if (!has_way_out(skb, piece, v6)) {
+		if (!(v6 ? is_rejoined6(skb) : is_rejoined4(skb)))
+			return VERDICT_PASS;
+		return v6 ? translate_reply6(skb) : translate_reply4(skb);
+	}
 	verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+	if (verdict == VERDICT_FRAGMENT)
+		verdict = v6 ? fragment_back6(skb) : fragment_back4(skb);
 	if (verdict != VERDICT_PASS)
 		return verdict;
 	return v6 ? route6(skb) : route4(skb);

@@ -121,11 +121,32 @@ static __always_inline int rename_quoted(struct __sk_buff *skb, const struct pac
 }
 
 /*
+ * What a fragment is part of, in one word, because global functions take no more: the ports
+ * of its datagram in the lower half, above it the protocol and this flag.
+ */
+#define PIECE_FIRST (1ULL << 40)
+
+static __always_inline __u64 piece_of(const struct packet *pkt, bool first)
+{
+	return (__u32)pkt->sport << 16 | pkt->dport | (__u64)pkt->protocol << 32 |
+	       (first ? PIECE_FIRST : 0);
+}
+
+/* piece_take() - give a fragment what is known of it. */
+static __always_inline void piece_take(struct packet *pkt, __u64 piece)
+{
+	pkt->sport = piece >> 16;
+	pkt->dport = piece;
+	pkt->protocol = piece >> 32;
+}
+
+/*
  * send_home() - the verdict on a reply to a client that came in by another node, or on an
  * error about what that client sent; VERDICT_PASS when it is none, VERDICT_TOO_BIG when it
- * does not fit the tunnel.
+ * does not fit the tunnel, VERDICT_FRAGMENT when @piece has to be found out first.
+ * @piece: of a fragment; else 0
  */
-static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
+static __always_inline int send_home(struct __sk_buff *skb, __u64 piece, const bool v6)
 {
 	const __u32 overhead = v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES;
 	struct bpf_fib_lookup fib = {};
@@ -136,9 +157,15 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	struct addr node;
 	struct addr own;
 	long result;
+	__be32 id;
 
-	parse(skb, &pkt, v6);
-	if (pkt.kind == PACKET_FLOW)
+	parse_first(skb, &pkt, &id, v6);
+	if (pkt.kind == PACKET_FRAGMENT || pkt.fragment) {
+		if (!piece)
+			return VERDICT_FRAGMENT;
+		piece_take(&pkt, piece);
+	}
+	if (pkt.kind == PACKET_FLOW || pkt.kind == PACKET_FRAGMENT)
 		entry_key_set(&key, &pkt.dst, pkt.dport, &pkt.src, pkt.sport, pkt.protocol);
 	else if (is_icmp(&pkt, v6) && quote_read(skb, &pkt, &quote, v6))
 		entry_key_set(&key, &quote.of.src, quote.of.sport, &quote.of.dst, quote.of.dport,
@@ -155,6 +182,8 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	result = route_lookup(skb, skb->ifindex, &fib, &own, &node,
 			      skb->gso_size ? 0 : skb->len - ETH_HLEN + overhead, v6);
 	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		if (piece && !(piece & PIECE_FIRST))
+			return tunnel_drop(DROP_TOO_BIG);
 		chosen_set(skb, fib.mtu_result - overhead);
 		return VERDICT_TOO_BIG;
 	}
@@ -163,9 +192,15 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	if (has_alias(entry)) {
 		const struct addr *alias = (const void *)entry->alias;
 
-		if (pkt.kind == PACKET_FLOW
-			    ? nat(skb, &pkt, SIDE_SOURCE, alias, pkt.sport, pkt.dport, v6)
-			    : rename_quoted(skb, &pkt, &quote, SIDE_DESTINATION, alias, v6))
+		long error;
+
+		if (pkt.kind == PACKET_FLOW)
+			error = nat(skb, &pkt, SIDE_SOURCE, alias, pkt.sport, pkt.dport, v6);
+		else if (pkt.kind == PACKET_FRAGMENT)
+			error = fragment_readdress(skb, &pkt, SIDE_SOURCE, alias, v6);
+		else
+			error = rename_quoted(skb, &pkt, &quote, SIDE_DESTINATION, alias, v6);
+		if (error)
 			return tunnel_drop(DROP_REWRITE);
 	}
 	if (encapsulate(skb, &node, v6))
@@ -173,14 +208,14 @@ static __always_inline int send_home(struct __sk_buff *skb, const bool v6)
 	return route_out(&fib);
 }
 
-__noinline int send_home4(struct __sk_buff *skb)
+__noinline int send_home4(struct __sk_buff *skb, __u64 piece)
 {
-	return send_home(skb, false);
+	return send_home(skb, piece, false);
 }
 
-__noinline int send_home6(struct __sk_buff *skb)
+__noinline int send_home6(struct __sk_buff *skb, __u64 piece)
 {
-	return send_home(skb, true);
+	return send_home(skb, piece, true);
 }
 
 /*
@@ -195,8 +230,9 @@ static __always_inline int come_home(struct __sk_buff *skb, const bool v6)
 	const struct addr *here;
 	struct packet pkt;
 	struct quote quote;
+	__be32 id;
 
-	parse(skb, &pkt, v6);
+	parse_first(skb, &pkt, &id, v6);
 	if (pkt.kind == PACKET_UNREADABLE || pkt.kind == PACKET_MALFORMED)
 		return tunnel_drop(DROP_MALFORMED);
 	here = alias_of(&pkt.dst);
@@ -207,7 +243,9 @@ static __always_inline int come_home(struct __sk_buff *skb, const bool v6)
 			       ? VERDICT_ROUTE
 			       : tunnel_drop(DROP_REWRITE);
 	if (pkt.kind == PACKET_FRAGMENT)
-		return tunnel_drop(DROP_FRAGMENT);
+		return fragment_readdress(skb, &pkt, SIDE_DESTINATION, here, v6)
+			       ? tunnel_drop(DROP_REWRITE)
+			       : VERDICT_ROUTE;
 	if (!is_icmp(&pkt, v6) || !quote_read(skb, &pkt, &quote, v6))
 		return tunnel_drop(DROP_PROTOCOL);
 	return rename_quoted(skb, &pkt, &quote, SIDE_SOURCE, here, v6) ? tunnel_drop(DROP_REWRITE)

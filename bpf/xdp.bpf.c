@@ -49,8 +49,9 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 	struct backend *backend;
 	union flow_key key;
 	struct flow *row;
+	bool missing;
 
-	row = flow_known(pkt, &key, now, &backend, v6);
+	row = flow_known(pkt, &key, now, &backend, &missing, v6);
 	if (!row || !backend)
 		return false;
 	flow_touch(row, flow_flags_in(pkt), now);

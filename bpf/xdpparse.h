@@ -76,6 +76,36 @@ static __always_inline enum packet_kind xdp_parse_ip6(struct xdp_md *ctx, struct
 }
 
 /*
+ * xdp_first_ports() - is it a first fragment? Then what its datagram is goes to @pkt.
+ * @pkt: as parsed, PACKET_OTHER
+ */
+static __always_inline bool xdp_first_ports(struct xdp_md *ctx, struct packet *pkt, const bool v6)
+{
+	void *end = (void *)(long)ctx->data_end;
+	void *ip = (void *)(long)ctx->data + ETH_HLEN;
+	__be16 *l4 = ip + IP4_BASE_BYTES;
+
+	if (v6) {
+		const __be16 *head = ip + IP6_BASE_BYTES; /* next header, offset, id */
+
+		l4 = ip + IP6_BASE_BYTES + IP6_FRAGMENT_BYTES;
+		if ((void *)(l4 + 2) > end || ((struct ipv6hdr *)ip)->nexthdr != IPPROTO_FRAGMENT ||
+		    (head[1] & bpf_htons(IP6_OFFSET_MASK)))
+			return false;
+		pkt->protocol = bpf_ntohs(head[0]) >> 8;
+	} else if ((void *)(l4 + 2) > end || ((struct iphdr *)ip)->ihl != IP4_BASE_BYTES / 4 ||
+		   (((struct iphdr *)ip)->frag_off & bpf_htons(IP4_FRAGMENT_MASK)) !=
+			   bpf_htons(IP4_MORE_FRAGMENTS)) {
+		return false;
+	}
+	if (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP)
+		return false;
+	pkt->sport = l4[0];
+	pkt->dport = l4[1];
+	return true;
+}
+
+/*
  * xdp_parse() - read a frame's tuple.
  * @pkt: addresses are usable unless the kind is PACKET_UNREADABLE, ports only when it is
  *       PACKET_FLOW or PACKET_LAST_HOP

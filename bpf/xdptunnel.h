@@ -220,6 +220,7 @@ static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *n
 	struct packet pkt = {};
 	struct entry *entry;
 	const struct addr *here;
+	bool piece;
 
 	if (!is_peer(node))
 		return xdp_drop(DROP_PEER);
@@ -228,14 +229,15 @@ static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *n
 	xdp_parse(ctx, &pkt, v6);
 	if (pkt.kind == PACKET_UNREADABLE || pkt.kind == PACKET_MALFORMED)
 		return xdp_drop(DROP_MALFORMED);
-	/* An error or a fragment: of a reply, if it is about a flow of this node. */
-	if (pkt.kind == PACKET_OTHER)
+	/* An error or a later fragment: of a reply, if it is about a flow of this node. */
+	piece = pkt.kind == PACKET_OTHER;
+	if (piece && !xdp_first_ports(ctx, &pkt, v6))
 		return note(ctx, EDGE_REPLY);
 	if (returns_here(&pkt, v6))
 		return note(ctx, EDGE_REPLY);
 	here = alias_of(&pkt.dst);
 	if (here) {
-		if (xdp_nat(ctx, &pkt, here, pkt.sport, pkt.dport, v6) != DROP_NONE)
+		if (!piece && xdp_nat(ctx, &pkt, here, pkt.sport, pkt.dport, v6) != DROP_NONE)
 			return xdp_drop(DROP_REWRITE);
 		addr_copy(value.alias, pkt.dst.words);
 		addr_copy(pkt.dst.words, here->words);
@@ -248,7 +250,8 @@ static __always_inline int leave_tunnel(struct xdp_md *ctx, const struct addr *n
 		if (bpf_map_update_elem(&entries, &key, &value, BPF_ANY))
 			return xdp_drop(DROP_FLOW_TABLE);
 	}
-	return note(ctx, EDGE_ROUTE);
+	/* A fragment is translated where its ports need not be where they usually are. */
+	return note(ctx, here && piece ? EDGE_REPLY : EDGE_ROUTE);
 }
 
 __noinline int leave_tunnel4(struct xdp_md *ctx)

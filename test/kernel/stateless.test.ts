@@ -51,11 +51,13 @@ for (const { name, version, client, vip, net } of FAMILIES) {
         const first = ports.map((port) => taker(dp, ids, packet(port, 'S')))
         t.notOk(first.includes(undefined))
         const stored = rows(dp)
-        t.ok(stored >= ABOVE && stored <= ABOVE * availableParallelism(), `${stored} rows`)
+        // Each CPU counts by itself, and the test may be moved to another one at any time.
+        const most = ABOVE * availableParallelism()
+        t.ok(stored >= ABOVE && stored <= most, `${stored} rows`)
         t.same(dp.counted('PATH_XDP'), { EVENT_STATELESS: FLOWS - stored })
         const again = ports.map((port) => taker(dp, ids, packet(port, 'A')))
         t.same(again, first)
-        t.equal(rows(dp), stored, 'nor does what follows')
+        t.ok(rows(dp) <= most, `nor does what follows: ${rows(dp)} rows`)
         const opened = ids.map((id) => dp.traffic(id, 'PATH_XDP').connections)
         t.equal(
           opened.reduce((sum, count) => sum + count),
