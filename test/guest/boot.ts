@@ -9,8 +9,14 @@ import { type GuestKernel, guestKernel } from './kernel.js'
 /** Path in the guest → path here, or contents. */
 export type GuestFiles = Map<string, string | Buffer>
 
-/** Below the 120 s that a test file has; alone on the machine it takes half a minute. */
-const LIMIT_SECONDS = 100
+/** Below what a test file has; alone on the machine it takes half a minute. */
+const LIMIT_SECONDS = 200
+
+/**
+ * Without the check of timers: on a busy host the guest's comes late, which the kernel takes for a
+ * broken board.
+ */
+const CMDLINE = 'console=ttyS0 panic=-1 quiet no_timer_check clearcpuid=rep_good,erms,fsrm'
 
 const INIT = `#!/bin/busybox sh
 busybox mount -t proc proc /proc
@@ -37,7 +43,7 @@ function boot({ image }: GuestKernel, scratch: string, stop: AbortSignal): Promi
       ...['-accel', 'tcg', '-cpu', 'max,-erms', '-smp', '1', '-m', '1024'],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-nic', 'none', '-no-reboot'],
       ...['-kernel', image, '-initrd', join(scratch, 'initramfs')],
-      ...['-append', 'console=ttyS0 panic=-1 quiet clearcpuid=rep_good,erms,fsrm'],
+      ...['-append', CMDLINE],
       ...['-serial', `file:${join(scratch, 'console')}`],
       ...['-serial', `file:${join(scratch, 'report')}`],
     ],

@@ -9,7 +9,7 @@ import { rows } from './table.js'
 import { verifyAll, type KernelReport } from './verify.js'
 
 // Also when it is run by itself, where tap allows 30 s.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const skip =
   process.geteuid?.() !== 0 && process.env['CI'] === undefined ? 'needs root' : (false as const)
@@ -27,7 +27,7 @@ function accepted(t: Test, { objects }: KernelReport): void {
   }
 }
 
-t.test('6.1 and the running kernel accept every program', { skip, timeout: 115_000 }, async (t) => {
+t.test('6.1 and the running kernel accept every program', { skip, timeout: 230_000 }, async (t) => {
   const stop = new AbortController()
   t.teardown(() => stop.abort())
   const here = verifyAll()
