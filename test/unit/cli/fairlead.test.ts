@@ -129,6 +129,8 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     list: ['services'],
     networks: ['networks'],
     problems: ['problems'],
+    flows: ['flows'],
+    top: ['seconds', 'rates'],
     drops: ['drops', 'events'],
     maps: ['maps'],
     reload: ['revision'],
@@ -141,8 +143,9 @@ t.test('every answer is JSON when that is asked for', async (t) => {
       ...['networks', 'services', 'problems', 'attachments', 'ipvs', 'features'],
     ],
   }
+  const more: Record<string, string[]> = { show: ['vote'], top: ['--once', '--interval', '0.1'] }
   for (const name of asking) {
-    const { code, stdout, stderr } = await ask(name, ...(name === 'show' ? ['vote'] : []), '--json')
+    const { code, stdout, stderr } = await ask(name, ...(more[name] ?? []), '--json')
     t.equal(code, 0, name)
     t.equal(stderr, '')
     t.same(Object.keys(JSON.parse(stdout) as object), keys[name], name)
