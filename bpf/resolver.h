@@ -23,9 +23,16 @@
 #define RESOLVER_ADDR bpf_htonl(0x7f00000b) /* 127.0.0.11 */
 #define RESOLVER_PORT bpf_htons(53)
 
+/* One comparison: each branch here would have the verifier walk all that follows again. */
 static __always_inline bool at_resolver(const struct endpoint *at)
 {
-	return at->addr[3] == RESOLVER_ADDR && is_mapped(at->addr);
+	return !(at->addr[0] | at->addr[1] | (at->addr[2] ^ MAPPED_WORD) |
+		 (at->addr[3] ^ RESOLVER_ADDR));
+}
+
+static __always_inline bool dials_resolver(const struct endpoint *to)
+{
+	return at_resolver(to) && to->port == RESOLVER_PORT;
 }
 
 static __always_inline __be16 answering_port(struct bpf_sock_addr *ctx)
@@ -66,18 +73,14 @@ static __always_inline bool is_listening(struct bpf_sock_addr *ctx, __be16 port)
 	return true;
 }
 
-/* lead_question() - to the agent's listener, if `to` is the resolver and the agent answers. */
-static __always_inline bool lead_question(struct bpf_sock_addr *ctx, const struct endpoint *to)
+/* lead_question() - what dials the resolver, to the agent's listener, if the agent answers. */
+static __always_inline void lead_question(struct bpf_sock_addr *ctx)
 {
-	__be16 port;
+	__be16 port = answering_port(ctx);
 
-	if (!at_resolver(to) || to->port != RESOLVER_PORT)
-		return false;
-	port = answering_port(ctx);
 	if (!port || ctx->sk->src_ip4 == RESOLVER_ADDR || !is_alive() || !is_listening(ctx, port))
-		return false;
+		return;
 	ctx->user_port = port;
-	return true;
 }
 
 /* show_resolver() - in the place of the agent's listener. */

@@ -228,7 +228,12 @@ static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
 		return PROCEED;
 	read_address(ctx, family, &to);
-	netns = lead_question(ctx, &to) ? NULL : netns_of(ctx);
+	if (dials_resolver(&to)) {
+		lead_question(ctx);
+		forget_peer(ctx);
+		return PROCEED;
+	}
+	netns = netns_of(ctx);
 	if (!netns) {
 		forget_peer(ctx);
 		return PROCEED;
@@ -275,7 +280,11 @@ static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int 
 	if (ctx->protocol != IPPROTO_UDP)
 		return PROCEED;
 	read_address(ctx, family, &to);
-	netns = lead_question(ctx, &to) ? NULL : netns_of(ctx);
+	if (dials_resolver(&to)) {
+		lead_question(ctx);
+		return PROCEED;
+	}
+	netns = netns_of(ctx);
 	if (!netns)
 		return PROCEED;
 	reason = find_service(netns, &to, &match);
