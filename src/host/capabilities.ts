@@ -2,13 +2,21 @@
 import { readFileSync } from 'node:fs'
 import { FairleadError } from '../errors.js'
 
-/** Bit numbers of include/uapi/linux/capability.h, and why the agent asks. */
+/**
+ * Bit numbers of include/uapi/linux/capability.h, and why the agent asks. CAP_SYS_ADMIN is all that
+ * CAP_BPF and CAP_PERFMON would be, and setns(2) takes nothing less (decision 0212).
+ */
 const NEEDED = [
   { name: 'CAP_NET_ADMIN', bit: 12n, why: 'to attach programs to interfaces' },
-  { name: 'CAP_SYS_ADMIN', bit: 21n, why: "to enter containers' network namespaces" },
-  { name: 'CAP_PERFMON', bit: 38n, why: 'to load programs that read kernel data' },
-  { name: 'CAP_BPF', bit: 39n, why: 'to make maps and load programs' },
+  {
+    name: 'CAP_SYS_ADMIN',
+    bit: 21n,
+    why: "to load programs and to enter containers' network namespaces",
+  },
 ] as const
+
+/** Without these it works but for a port below 1024, or for telling the ends of idle connections. */
+const WANTED = ['CAP_NET_BIND_SERVICE', 'CAP_NET_RAW']
 
 export type Capability = (typeof NEEDED)[number]['name']
 
@@ -26,12 +34,13 @@ export function requireCapabilities(missing: readonly Capability[] = missingCapa
   const reasons = NEEDED.filter(({ name }) => missing.includes(name)).map(
     ({ name, why }) => `${name} (${why})`,
   )
-  const all = NEEDED.map(({ name }) => name)
+  const all = [...NEEDED.map(({ name }) => name), ...WANTED]
+  const short = all.map((name) => name.slice('CAP_'.length))
   throw new FairleadError(
     'CAPABILITY',
     `the agent lacks ${reasons.join(', ')}. Run it as root, or grant the capabilities: ` +
-      `AmbientCapabilities=${all.join(' ')} in a systemd unit, ` +
-      `--cap-add ${all.map((name) => name.slice('CAP_'.length)).join(' --cap-add ')} for a container, ` +
-      `setpriv --ambient-caps +${all.map((name) => name.slice('CAP_'.length).toLowerCase()).join(',+')} from a root shell`,
+      `CapabilityBoundingSet=${all.join(' ')} in a systemd unit, ` +
+      `--cap-add ${short.join(' --cap-add ')} for a container, ` +
+      `setpriv --ambient-caps +${short.join(',+').toLowerCase()} from a root shell`,
   )
 }
