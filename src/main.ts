@@ -13,6 +13,7 @@ import { DnsServer } from './dns/server.js'
 import { FairleadError } from './errors.js'
 import { ipvsPresence } from './host/ipvs.js'
 import { namespaceInode } from './host/namespaces.js'
+import { Notifier, takeNotifierSettings } from './host/notify.js'
 import { probeOpener } from './host/probes.js'
 import { openListener } from './host/sockets.js'
 import { Metrics } from './metrics/metrics.js'
@@ -35,6 +36,12 @@ const kernelFirstMs = 2_000
  * earlier agent left for them would be taken down.
  */
 const enginesFirstMs = 30_000
+
+/**
+ * What puts a state into the kernel or the names and has not ended after this time never will: such an
+ * agent is of no use to its node, and its service manager's watchdog may restart it.
+ */
+const stuckAfterMs = 120_000
 
 export interface AgentOptions {
   readonly configPath: string
@@ -79,13 +86,23 @@ class Distributor {
   named = 0
   private latest: State | undefined
   private running: Promise<void> | undefined
+  private namingSince: number | undefined
 
   constructor(
     private readonly dataplane: Dataplane,
     private readonly dns: DnsServer,
     private readonly changes: ChangeObserver,
+    /** A state is in the kernel and in DNS. */
+    private readonly onAnswering: () => void,
     private readonly onError: (error: unknown) => void,
   ) {}
+
+  /** What has been under way for too long, if anything has. */
+  get stuck(): string | undefined {
+    if (this.dataplane.busyMs > stuckAfterMs) return 'a state is not getting into the kernel'
+    const since = this.namingSince ?? Infinity
+    return performance.now() - since > stuckAfterMs ? 'names are not getting ready' : undefined
+  }
 
   send(state: State): void {
     this.dataplane.apply(state)
@@ -102,10 +119,15 @@ class Distributor {
         .then(() => this.changes.reached('kernel', revision))
       // A kernel that refuses a row must not keep the other names from being answered.
       await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)
+      this.namingSince = performance.now()
       await this.dns.apply(state).catch(this.onError)
+      this.namingSince = undefined
       this.named = revision
       // Of both: a name that leads nowhere yet is no use.
-      void settled.then(() => this.changes.reached('dns', revision))
+      void settled.then(() => {
+        this.changes.reached('dns', revision)
+        this.onAnswering()
+      })
     }
   }
 }
@@ -117,6 +139,13 @@ function engineProblem(reason: string): Problem {
 
 function engineViews({ socketPath }: DockerConfig): { name: string; from: string }[] {
   return EngineSources.sourceNames.map((name) => ({ name, from: socketPath }))
+}
+
+/** For the service manager's status line. */
+function statusLine({ services, networks, problems }: State): string {
+  const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`
+  const told = problems.length === 0 ? '' : `; ${count(problems.length, 'problem')}`
+  return `${count(services.size, 'service')} on ${count(networks.size, 'network')}${told}`
 }
 
 function pause(ms: number): Promise<void> {
@@ -137,6 +166,7 @@ function endSignal(): Promise<string> {
  * @throws FairleadError before anything is attached: CONFIG, FILE, CAPABILITY, LAYOUT, HOST
  */
 export async function runAgent(options: AgentOptions): Promise<void> {
+  const supervisor = takeNotifierSettings()
   const { config, reading } = await readConfig(options.configPath, options.overrides)
   const log = openLog(config)
   // From here on, so that what is begun is ended in order, and a reload asked for early ends nothing.
@@ -206,7 +236,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     observer: metrics.dns,
     onProblem: () => problems.report('dns', dns.problems()),
   })
-  const distributor = new Distributor(dataplane, dns, metrics.changes, onError)
+  const notifier: Notifier = new Notifier(supervisor, {
+    stuck: () => distributor.stuck,
+    status: () => statusLine(model.current),
+    log,
+  })
+  const answering = (): void => notifier.ready()
+  const distributor = new Distributor(dataplane, dns, metrics.changes, answering, onError)
   let waiting = config.docker !== undefined
   const tell = (state: State): void => {
     if (waiting || state.revision === 0) return
@@ -271,7 +307,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ],
     metrics,
     answering: () => Math.min(distributor.named, dataplane.settledRevision),
-    reload: () => source.reload(),
+    reload: () => notifier.reloading(() => source.reload()),
     onError,
   })
   const listener = config.metricsListen && new MetricsServer({ ...config.metricsListen, metrics })
@@ -281,16 +317,18 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   await source.start(reading)
   engine?.start()
   const patience = setTimeout(open, enginesFirstMs)
-  reload = () => source.reload()
+  reload = () => notifier.reloading(() => source.reload())
   const { nodeName: node, socketPath: socket } = config
   log.info({ node, socket, version, ...(takeover && { takeover: takeover.mode, ipvs }) }, 'running')
 
   const signal = await ended
   log.info({ signal }, 'ending')
+  notifier.stopping()
   clearTimeout(patience)
   await engine?.close()
   health.close()
   await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])
   await dataplane.close()
   if (options.detachOnExit) await detach(config.pinPath)
+  await notifier.close()
 }

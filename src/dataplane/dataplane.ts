@@ -84,6 +84,8 @@ export class Dataplane {
   #state: State | undefined
   #following: Promise<void> | undefined
   #active = false
+  /** When the attaching that is under way began, by performance.now(). */
+  #attachingSince: number | undefined
   #retry: NodeJS.Timeout | undefined
   #done = -1
   #closed = false
@@ -216,6 +218,16 @@ export class Dataplane {
     return Math.max(0, this.#done)
   }
 
+  /**
+   * For how long the writing or attaching that is under way has been; 0 when nothing is. What fails and
+   * is tried again has ended.
+   */
+  get busyMs(): number {
+    const attaching =
+      this.#attachingSince === undefined ? 0 : performance.now() - this.#attachingSince
+    return Math.max(this.#reconciler.busyMs, attaching)
+  }
+
   /** Rows written to the kernel since open. */
   get writes(): number {
     return this.#reconciler.writes
@@ -248,10 +260,10 @@ export class Dataplane {
         if (state === undefined) break
         await this.#reconciler.settled(state.revision)
         if (this.#isClosed()) break
-        await this.#attachments.apply(state)
+        await this.#timed(this.#attachments.apply(state))
         await this.#reconciler.idle()
         this.#finish(state.revision)
-        await this.#finishTransition()
+        await this.#timed(this.#finishTransition())
       }
       if (this.#attachments.unfinished || this.#maps.transition !== undefined) this.#retryLater()
     } catch (error) {
@@ -259,6 +271,15 @@ export class Dataplane {
       this.#retryLater()
     }
     this.#active = false
+  }
+
+  async #timed(work: Promise<void>): Promise<void> {
+    this.#attachingSince = performance.now()
+    try {
+      await work
+    } finally {
+      this.#attachingSince = undefined
+    }
   }
 
   /** While something could not be attached, an earlier agent's programs may still be there. */

@@ -53,6 +53,8 @@ export class Reconciler {
   #running: Promise<void> | undefined
   /** Apart from `running`, which is still set for a while after the last look at `dirty`. */
   #active = false
+  /** When the cycle that is under way began, by performance.now(). */
+  #cycleSince: number | undefined
   #dirty = false
   #timer: NodeJS.Timeout | undefined
   #backoffMs = MIN_BACKOFF_MS
@@ -109,6 +111,11 @@ export class Reconciler {
     while (this.#active) await this.#running
   }
 
+  /** For how long the cycle that is under way has been; 0 between two. */
+  get busyMs(): number {
+    return this.#cycleSince === undefined ? 0 : performance.now() - this.#cycleSince
+  }
+
   get stats(): ReconcileStats {
     return {
       ...this.#stats,
@@ -151,6 +158,7 @@ export class Reconciler {
       const state = this.#state
       if (state === undefined) break
       const started = performance.now()
+      this.#cycleSince = started
       let error: unknown
       try {
         await this.#cycle(state)
@@ -159,6 +167,8 @@ export class Reconciler {
         if (caught === this.#leaving.signal.reason) break
         error = caught
         this.#options.log.error({ err: caught }, 'reconciling failed, will be tried again')
+      } finally {
+        this.#cycleSince = undefined
       }
       this.#account(state, started, error)
     }

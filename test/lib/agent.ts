@@ -35,6 +35,9 @@ export class Agent {
   /** For what is asked over and over: a command costs a process. */
   readonly api: AgentClient
   process: Daemon | undefined
+  /** What starts the process, with its arguments; empty: nothing between. */
+  launcher: readonly string[] = []
+  environment: NodeJS.ProcessEnv | undefined
 
   constructor(
     lab: NetLab,
@@ -78,9 +81,9 @@ export class Agent {
 
   /** Starts the process; `ready` tells when it carries traffic. */
   start(...args: string[]): void {
-    this.process = this.space.spawn(process.execPath, [
-      ...[command, 'agent', '--config', this.file, ...args],
-    ])
+    const agent = [process.execPath, command, 'agent', '--config', this.file, ...args]
+    const [file = '', ...rest] = [...this.launcher, ...agent]
+    this.process = this.space.spawn(file, rest, this.environment)
   }
 
   async ready(timeoutMs = 60_000): Promise<void> {

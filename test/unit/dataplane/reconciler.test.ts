@@ -79,6 +79,34 @@ kernelTest(t, 'what is outside is told while services are being written', async 
   t.equal(outside.length, 2_000, 'every service is reached from there')
 })
 
+kernelTest(t, 'how long a cycle has been under way is known until it ends', async (t, pinPath) => {
+  const bench = await Bench.open(pinPath)
+  t.teardown(async () => bench.close())
+  const { reconciler, installer } = bench
+  t.equal(reconciler.busyMs, 0)
+  let goOn = (): void => undefined
+  const flush = installer.flush.bind(installer)
+  installer.flush = async (pace) => {
+    await new Promise<void>((resolve) => (goOn = resolve))
+    return flush(pace)
+  }
+  reconciler.apply(state(1, [NETWORK], []))
+  await sleep(50)
+  const early = reconciler.busyMs
+  t.ok(early > 0)
+  await sleep(50)
+  t.ok(reconciler.busyMs > early, 'it grows while nothing moves')
+  installer.flush = () => Promise.reject(new Error('refused'))
+  goOn()
+  await reconciler.idle()
+  t.equal(reconciler.busyMs, 0)
+  reconciler.apply(state(2, [NETWORK], []))
+  await reconciler.idle()
+  t.equal(reconciler.stats.failures, 1)
+  t.equal(reconciler.busyMs, 0, 'what fails has ended')
+  installer.flush = flush
+})
+
 kernelTest(t, 'a state becomes rows that name one another', async (t, pinPath) => {
   const bench = await Bench.open(pinPath)
   t.teardown(async () => bench.close())
