@@ -12,6 +12,7 @@ import {
   askBy,
   bounded,
   isReplyTo,
+  UpstreamTimeout,
   writeQuery,
   type Asking,
   type Ending,
@@ -42,14 +43,13 @@ export class EngineResolver implements Asking {
 
   /** @throws what `open` throws; UpstreamTimeout; the socket's error */
   async udp(exchange: Exchange): Promise<Buffer> {
-    const opening = (this.#channel ??= this.#open())
+    const used = this.#channel !== undefined
     try {
-      return await (await opening).ask(exchange)
+      return await this.#ask(exchange)
     } catch (error) {
-      // An engine that was restarted answers elsewhere, and netfilter leads a flow where it began.
-      if (this.#channel === opening) this.#channel = undefined
-      void opening.then((channel) => channel.retire()).catch(() => undefined)
-      throw error
+      // What a socket of earlier has to say may be about an engine that was restarted since.
+      if (!used || error instanceof UpstreamTimeout || exchange.signal.aborted) throw error
+      return this.#ask(exchange)
     }
   }
 
@@ -66,6 +66,18 @@ export class EngineResolver implements Asking {
     this.#closed = true
     void this.#channel?.then((channel) => channel.retire()).catch(() => undefined)
     this.#channel = undefined
+  }
+
+  async #ask(exchange: Exchange): Promise<Buffer> {
+    const opening = (this.#channel ??= this.#open())
+    try {
+      return await (await opening).ask(exchange)
+    } catch (error) {
+      // A restarted engine answers at another port, and netfilter leads a flow to where it began.
+      if (this.#channel === opening) this.#channel = undefined
+      void opening.then((channel) => channel.retire()).catch(() => undefined)
+      throw error
+    }
   }
 
   async #open(): Promise<Channel> {

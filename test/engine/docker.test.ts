@@ -246,12 +246,14 @@ t.test('containers of one engine', async (t) => {
     const dns = ['--dns', address ?? '']
     await scene.run('asker', ...dns, '--label', 'fairlead.dns=true', '--network-alias', 'other')
     await scene.run('plain', ...dns)
-    const dig = async (container: string, ...args: string[]): Promise<string> => {
-      const asked = await scene.within(container, 'dig', ['@127.0.0.11', '+short', ...args])
-      await asked.exited
-      return asked.stdout.trim().split('\n').sort().join(' ')
+    const [asker, plain] = [await scene.sandbox('asker'), await scene.sandbox('plain')]
+    const ask = async (sandbox: string, ...args: string[]): Promise<string> => {
+      const command = [`--net=${sandbox}`, 'dig', '@127.0.0.11', '+short', ...args]
+      const { stdout } = await run('nsenter', command, { mayFail: true })
+      return stdout.trim().split('\n').sort().join(' ')
     }
-    const own = async (...args: string[]): Promise<string> => dig('asker', ...args)
+    const engines = async (...args: string[]): Promise<string> => ask(plain, ...args)
+    const own = async (...args: string[]): Promise<string> => ask(asker, ...args)
     await until('fairlead to answer', async () => (await own('web')) === vip, engineWaitMs)
     const { backends } = await scene.service('web')
     const of = (slot: string, family: 4 | 6): string[] =>
@@ -268,7 +270,7 @@ t.test('containers of one engine', async (t) => {
     t.match(inside.stdout, new RegExp(`127.0.0.11[^]*${vip.replaceAll('.', '\\.')}`), 'within')
     const fetched = await engine.exec('asker', 'wget', '-q', '-O', '-', 'http://web/')
     t.equal(fetched.code, 0, `by name: ${fetched.stderr}`)
-    t.not(await dig('plain', 'web'), vip, 'nobody else')
+    t.not(await engines('web'), vip, 'nobody else')
 
     const [back4, back6] = [of('1', 4).join(), of('1', 6).join()]
     const asBefore = [
@@ -276,12 +278,22 @@ t.test('containers of one engine', async (t) => {
       ...['not.example', 'web-2', '+tcp', '-x', back4, '-x', back6],
     ]
     const compare = async (title: string): Promise<void> => {
-      const [ours, engines] = await Promise.all([own(...asBefore), dig('plain', ...asBefore)])
-      t.equal(ours, engines, title)
+      const [ours, theirs] = await Promise.all([own(...asBefore), engines(...asBefore)])
+      t.equal(ours, theirs, title)
       t.match(ours, '192.0.2.7', title)
     }
     await compare('with an agent')
     t.equal(await own('web-1'), back4)
+
+    await engine.process?.stop('SIGKILL')
+    t.equal(await own('web'), vip, 'without an engine')
+    await engine.run()
+    await until(
+      'the resolver of the engine that came',
+      async () => (await engines('web-1')) === back4,
+      engineWaitMs,
+    )
+    await compare('when the engine was restarted')
 
     await agent.stop('SIGKILL')
     await compare('at once, when it was killed')
