@@ -151,7 +151,9 @@ export function dashboard(uid: string, title: string, description: string): Dash
     )
     .withVariable(choice('job', 'Job', 'label_values(fairlead_build_info, job)'))
     .withVariable(
-      choice('instance', 'Agent', 'label_values(fairlead_build_info{job=~"$job"}, instance)'),
+      choice('instance', 'Agent', 'label_values(fairlead_build_info{job=~"$job"}, instance)')
+        // Those too that have never answered.
+        .allValue('.*'),
     )
 }
 

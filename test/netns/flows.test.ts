@@ -1,7 +1,9 @@
 /** `fairlead flows` tells what is in the kernel's tables, as bpftool reads them. */
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { FlowView } from '../../src/api/schema.js'
+import type { Agent } from '../lib/agent.js'
+import { EdgeLan, LAN } from '../lib/edgeLan.js'
 import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 import { run, until } from '../lib/netns.js'
 import { CLIENT4, CLIENT6, Stage, VIP4, VIP6 } from '../lib/stage.js'
@@ -28,8 +30,8 @@ async function dumped(pins: string, name: string): Promise<Dumped['formatted'][]
 /** bpftool tells __be16 as it lies in memory. */
 const swapped = (port: number): number => ((port & 255) << 8) | (port >> 8)
 
-async function flowsOf(stage: Stage | EdgeStage, ...args: string[]): Promise<FlowView[]> {
-  const text = await stage.agent.command('flows', '--json', ...args)
+async function flowsOf(of: { agent: Agent }, ...args: string[]): Promise<FlowView[]> {
+  const text = await of.agent.command('flows', '--json', ...args)
   return (JSON.parse(text) as { flows: FlowView[] }).flows
 }
 
@@ -57,6 +59,27 @@ held[0].close()
 print('closed', flush=True)
 time.sleep(60)
 `
+
+/** A backend that dials its own VIP is the client of itself; and what `top` says of all that. */
+async function dialItself(t: Test, stage: Stage): Promise<void> {
+  const [one] = stage.backends
+  const ports = ['44000', '44001']
+  for (const port of ports)
+    await one?.space.run('curl', ['-sS', '-m', '5', '--local-port', port, `http://${VIP4}/`])
+  const flows = await flowsOf(stage, '--client', one?.v4 ?? '')
+  t.same(flows.map(({ client }) => String(client.port)).sort(), ports)
+  const own = flows.filter(({ backend }) => backend?.address === one?.v4)
+  t.equal(own.length, 1, 'one went to itself, the other one next door')
+  t.match(own[0], { seenAs: { address: VIP4 }, client: { address: one?.v4 } })
+
+  const args = ['--once', '--json', '--interval', '1']
+  const top = { asked: true }
+  const asked = stage.agent.command('top', ...args).finally(() => (top.asked = false))
+  while (top.asked) await stage.curl(`http://${VIP4}/`)
+  const { rates } = JSON.parse(await asked) as { rates: { service: string; packetsIn: number }[] }
+  t.equal(rates.length, 1)
+  t.ok((rates[0]?.packetsIn ?? 0) > 0, 'top sees what the kernel counts')
+}
 
 t.test('flows of containers are those of the tables, in state, ends and expiry', async (t) => {
   const stage = await Stage.build(t, 2)
@@ -114,6 +137,7 @@ t.test('flows of containers are those of the tables, in state, ends and expiry',
   })
   t.ok((closed.expiresSeconds ?? Infinity) <= 31, 'a closed connection goes soon')
   t.ok(before > 31)
+  await dialItself(t, stage)
 
   await stage.agent.apply(stage.definition(false, stage.service({ backends: [] })))
   const left = await flowsOf(stage, '--protocol', 'udp')
@@ -133,4 +157,22 @@ t.test('flows at the edge are those of path xdp', async (t) => {
     vip: { address: EDGE.near4, port: 80 },
     backend: { address: stage.backends[0]?.v4, port: 80 },
   })
+})
+
+t.test('with snat the flow tells whom the backend sees', async (t) => {
+  const lan = await EdgeLan.build(t)
+  await lan.answerPlainly()
+  await lan.startEntry('tc', { return: 'snat', backends: [{ address: [LAN.host4, LAN.host6] }] })
+  for (const [host, client] of [
+    [LAN.vip4, LAN.client4],
+    [`[${LAN.vip6}]`, LAN.client6],
+  ] as const) {
+    const url = `http://${host}/client`
+    const { stdout } = await lan.client.run('curl', ['-sS', '-m', '10', url])
+    const [address, port] = stdout.trim().split(' ')
+    const [flow, ...others] = await flowsOf({ agent: lan.agents.entry }, '--client', client)
+    t.same(others, [])
+    t.same(flow?.seenAs, { address, port: Number(port) }, 'as the backend itself says')
+    t.match(flow, { path: 'xdp', service: 'net1/web', client: { address: client } })
+  }
 })
