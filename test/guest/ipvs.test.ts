@@ -7,7 +7,7 @@ import t from 'tap'
 import { SAVED, runIpvs } from './ipvs.js'
 
 // Also when it is run by itself, where tap allows 30 s.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 t.test('ipvsadm saves the rules that the import is tested with', async (t) => {
   const stop = new AbortController()
