@@ -67,6 +67,8 @@ export interface DockerConfig {
   readonly takeover?: TakeoverMode
   /** Services that count as labelled; lower case. */
   readonly labelled: readonly string[]
+  /** The port by which a swarm's managers' agents tell those of workers; 0: they do not. */
+  readonly exchange: number
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -205,6 +207,7 @@ function dockerOf(given: NonNullable<AgentSection['docker']>): DockerConfig {
     services: given.services ?? 'all',
     dns: given.dns ?? false,
     resolver: given.resolver ?? 'labelled',
+    exchange: given.exchange ?? 9754,
     ...(given.takeover && { takeover: given.takeover }),
     labelled: (given.labelled ?? []).map((name) => name.toLowerCase()),
   }

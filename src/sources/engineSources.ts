@@ -18,6 +18,8 @@ export interface EngineSettings extends DockerSettings {
   readonly edge: boolean
   /** Tunnels may end there. */
   readonly tunnels: boolean
+  /** The port by which managers' agents tell those of workers; 0: they do not. */
+  readonly exchange: number
 }
 
 export interface EngineSourcesOptions {
@@ -43,9 +45,9 @@ export class EngineSources {
       settings: { ...settings, takeover: ofContainers(settings) },
       onSnapshot: (snapshot) => publish(DockerSource.sourceName, snapshot),
     })
-    const { node, resolver, edge, tunnels, takeover } = settings
+    const { node, resolver, edge, tunnels, takeover, exchange } = settings
     const swarm = new SwarmSource({
-      ...{ api, open, node, resolver, edge, tunnels, takeover, log },
+      ...{ api, open, node, resolver, edge, tunnels, takeover, exchange, log },
       onSnapshot: (snapshot) => publish(SwarmSource.sourceName, snapshot),
     })
     this.#swarm = swarm

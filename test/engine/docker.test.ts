@@ -226,6 +226,50 @@ t.test('containers of one engine', async (t) => {
     t.same([...(await scene.ask(vip, 6)).values()], [2, 2, 2])
   })
 
+  await t.test('an engine that hangs is told of, and followed again', async (t) => {
+    const sandbox = await scene.sandbox('client')
+    const daemon = engine.process?.child
+    daemon?.kill('SIGSTOP')
+    await until(
+      'the trouble to be told',
+      async () => (await scene.problems()).includes('no answer within'),
+      engineWaitMs,
+    )
+    for (let request = 0; request < 4; request++) {
+      const curl = ['curl', '-sS', '--max-time', '10', `http://${vip}/`]
+      const { code, stderr } = await run('nsenter', [`--net=${sandbox}`, ...curl])
+      t.equal(code, 0, `without its answers: ${stderr}`)
+    }
+    daemon?.kill('SIGCONT')
+    await until(
+      'the trouble to go',
+      async () => !(await scene.problems()).includes('ENGINE'),
+      engineWaitMs,
+    )
+    t.match(agent.lastWords(), /no answer within/, 'the log has the cause')
+    t.same([...(await scene.ask(vip, 6)).values()], [2, 2, 2])
+  })
+
+  await t.test('containers that end while they are attached leave nothing', async (t) => {
+    const brief = Array.from({ length: 8 }, async (_, at) =>
+      engine.try(
+        ...['run', '--rm', '--network', 'net1', ...compose('web', 10 + at), image, 'ls', '/'],
+      ),
+    )
+    await Promise.all(brief)
+    await scene.states('web', 'active', 'active', 'active')
+    t.same(await agent.api.problems(), [])
+    t.same([...(await scene.ask(vip, 6)).values()], [2, 2, 2])
+    await until('nothing of them to be attached', async () => {
+      const ports = await engine.docker('ps', '--quiet')
+      const { attachments } = await agent.api.status()
+      const targets = attachments.filter(
+        ({ network, hook }) => network === 'net1' && hook !== 'cgroup',
+      )
+      return new Set(targets.map(({ target }) => target)).size === ports.split('\n').length
+    })
+  })
+
   await t.test('an agent that comes later finds what is there', async (t) => {
     await agent.stop('SIGKILL')
     t.same([...(await scene.ask(vip, 3)).values()], [1, 1, 1], 'without an agent')

@@ -103,21 +103,25 @@ class Scene {
       const { mode, vips } = await this.stage.service(node, 'overlay1/rr')
       check(`rr is in mode dnsrr on ${node.name}`, mode === 'dnsrr' && vips.length === 0)
     }
-    await this.stage.settled('docker_gwbridge/rr', 2, [this.stage.manager])
-    const asked = await this.fromOutside(this.stage.manager, 8090, 4)
+    await this.stage.settled('docker_gwbridge/rr', 2)
     const published = await this.stage.allContainers('rr')
-    check(
-      'rr, which Swarm cannot publish, is published by a label',
-      this.alternates(asked, published, this.stage.manager),
-      asked.join(' | '),
-    )
+    for (const node of this.stage.nodes) {
+      const asked = await this.fromOutside(node, 8090, 4)
+      check(
+        `rr, which Swarm cannot publish, is published by a label on ${node.name}`,
+        this.alternates(asked, published, node),
+        asked.join(' | '),
+      )
+    }
     await this.docker('service', 'rm', 'rr')
     const label = ['service', 'update', '--quiet', '--no-resolve-image', '--detach', '--label-add']
     await this.docker(...label, 'fairlead.ttl=30s', 'vote')
-    const labelled = async (): Promise<boolean> =>
-      (await this.stage.service(this.stage.manager, KEY)).ttlSeconds === 30
-    await until('the label to be taken up', labelled, engineWaitMs)
-    check('a label of the service is taken up on the manager', true)
+    for (const node of this.stage.nodes) {
+      const labelled = async (): Promise<boolean> =>
+        (await this.stage.service(node, KEY)).ttlSeconds === 30
+      await until('the label to be taken up', labelled, engineWaitMs)
+      check(`a label of the service is taken up on ${node.name}`, true)
+    }
   }
 
   private async resolve(): Promise<void> {
@@ -285,8 +289,7 @@ class Scene {
     const program = join(import.meta.dirname, 'datagrams.js')
     const server = await this.stage.within(on, task, process.execPath, program, 'serve', '7', task)
     await server.printed(/ready/)
-    // Workers know of ports published for TCP only.
-    for (const node of [this.stage.manager]) {
+    for (const node of this.stage.nodes) {
       const ask = [program, 'ask', node.outside.node, '5353', '3']
       const { stdout } = await this.stage.client.run(process.execPath, ask)
       const answers = stdout.trim().split('\n')

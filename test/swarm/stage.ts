@@ -22,8 +22,12 @@ export class SwarmStage {
 
   private constructor(readonly nodes: readonly SwarmNode[]) {}
 
-  /** Two engines, which know nothing of each other yet, and their agents. */
-  static async build(): Promise<SwarmStage> {
+  /**
+   * Two engines, which know nothing of each other yet, and their agents.
+   *
+   * @param settings of both agents, besides those that they need here
+   */
+  static async build(settings: object = {}): Promise<SwarmStage> {
     const nodes: SwarmNode[] = []
     const stage = new SwarmStage(nodes)
     try {
@@ -57,6 +61,7 @@ export class SwarmStage {
             docker: { socket: engine.socket },
             edge: { interfaces: ['out0'] },
             log: { format: 'text' },
+            ...settings,
           },
         })
         agent.start('--detach-on-exit')

@@ -203,13 +203,14 @@ t.test('the engine of the node', (t) => {
   t.equal(configOf(t, '{}').docker, undefined)
   t.same(configOf(t, '{docker: {}}').docker, {
     ...{ socketPath: '/var/run/docker.sock', services: 'all', dns: false, resolver: 'labelled' },
-    labelled: [],
+    ...{ labelled: [], exchange: 9754 },
   })
+  t.equal(configOf(t, '{docker: {exchange: 0}}').docker?.exchange, 0)
   t.same(
     configOf(t, '{docker: {socket: /s, services: labelled, dns: true, resolver: all}}').docker,
     {
       ...{ socketPath: '/s', services: 'labelled', dns: true, resolver: 'all' },
-      labelled: [],
+      ...{ labelled: [], exchange: 9754 },
     },
   )
   const { docker } = configOf(t, '{docker: {takeover: none, labelled: [Net1/Web, vote]}}')
@@ -220,6 +221,7 @@ t.test('the engine of the node', (t) => {
     '{services: some}',
     '{dns: 1}',
     '{resolver: some}',
+    '{exchange: 70000}',
     '{sockets: /s}',
     'true',
     '{takeover: some}',

@@ -17,12 +17,17 @@ const address = z
 
 export const infoShape = z.object({
   Name: z.string().default(''),
+  DockerRootDir: z.string().default('/var/lib/docker'),
   Swarm: z
     .object({
       NodeID: z.string().default(''),
       NodeAddr: z.string().default(''),
       LocalNodeState: z.string().default('inactive'),
       ControlAvailable: z.boolean().default(false),
+      RemoteManagers: z
+        .array(z.object({ Addr: z.string().default('') }))
+        .nullish()
+        .transform((value) => value ?? []),
     })
     .optional(),
 })

@@ -380,6 +380,11 @@ export const agentSchema = fields(
           ['all', 'labelled', 'none'],
           "Containers that are answered where they ask the engine's resolver; default labelled",
         ).optional(),
+        exchange: integer(
+          0,
+          65_535,
+          "Port by which the agents of a swarm's managers tell those of workers; 0: they do not; default 9754",
+        ).optional(),
         takeover: choice(
           TAKEOVERS,
           "Which of the engine's services are served here; default all, labelled where the kernel has IPVS",

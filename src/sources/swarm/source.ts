@@ -24,12 +24,14 @@ import {
   withKnown,
   type SwarmService,
 } from './cluster.js'
+import { Exchange } from './exchange.js'
 import { isOverlay, localContainers, type Mesh } from './local.js'
 import { GATEWAY_BRIDGE } from './published.js'
 import { askTasks } from './resolver.js'
 import { gatewayShape, gossipShape, nodeShape, serviceShape, taskShape } from './shapes.js'
 import { snapshotOf } from './snapshot.js'
 import { takenServices, withoutIdle } from './taken.js'
+import type { Told } from './wire.js'
 
 export interface SwarmSourceOptions {
   readonly api: EngineApi
@@ -44,6 +46,8 @@ export interface SwarmSourceOptions {
   readonly tunnels: boolean
   /** Which services are served here. */
   readonly takeover: Takeover
+  /** The port by which managers' agents tell those of workers; 0: they do not. */
+  readonly exchange: number
   readonly onSnapshot: (snapshot: Snapshot) => void
   readonly log: Log
 }
@@ -55,12 +59,6 @@ const GOSSIP_INTERVAL_MS = 500
 /** No event tells a node that it was promoted, or that it has found its swarm again. */
 const INFO_MS = 10_000
 const MAX_BACKOFF_MS = 5_000
-/** What the swarm says of itself. */
-interface Told {
-  readonly services: readonly SwarmService[]
-  /** Addresses of its nodes, canonical. */
-  readonly nodes: readonly string[]
-}
 
 const NOBODY: Told = { services: [], nodes: [] }
 const NOTHING: Snapshot = { networks: [], services: [], problems: [] }
@@ -71,7 +69,8 @@ export class SwarmSource {
   readonly #options: SwarmSourceOptions
   readonly #closing = new AbortController()
   #view: EngineView | undefined
-  #swarm: Info['Swarm']
+  readonly #exchange: Exchange
+  #info: Info | undefined
   #askInfoAt = 0
   #managing = false
   /** What each network's gossip said last, by id. */
@@ -88,12 +87,18 @@ export class SwarmSource {
 
   constructor(options: SwarmSourceOptions) {
     this.#options = options
+    const { exchange: port, log } = options
+    this.#exchange = new Exchange({ port, log, onTold: () => this.#wake?.() })
+  }
+
+  get #swarm(): Info['Swarm'] {
+    return this.#info?.Swarm
   }
 
   /** What the engine has; to be called with each look at it. */
   see(view: EngineView): void {
     this.#view = view
-    this.#swarm = view.info.Swarm
+    this.#info = view.info
     this.#askInfoAt = performance.now() + INFO_MS
     this.#running ??= this.#run()
     this.#wake?.()
@@ -103,6 +108,7 @@ export class SwarmSource {
     this.#closing.abort()
     this.#wake?.()
     await this.#running
+    await this.#exchange.close()
   }
 
   async #run(): Promise<void> {
@@ -111,7 +117,8 @@ export class SwarmSource {
       const active = await this.#look()
       const resting = new AbortController()
       const { signal } = resting
-      const intervalMs = this.#managing ? STORE_INTERVAL_MS : GOSSIP_INTERVAL_MS
+      const asks = !this.#managing && this.#exchange.told === undefined
+      const intervalMs = asks ? GOSSIP_INTERVAL_MS : STORE_INTERVAL_MS
       const restMs = Math.min(intervalMs * 2 ** Math.min(this.#failures, 8), MAX_BACKOFF_MS)
       // Without a swarm there is nothing to ask until the engine tells of one.
       const rest = active ? pause(restMs, undefined, { signal }).catch(() => undefined) : woken
@@ -127,10 +134,12 @@ export class SwarmSource {
     const inactive = (this.#swarm?.LocalNodeState ?? 'inactive') === 'inactive'
     if (view === undefined || inactive || takeover.mode === 'none') {
       this.#publish(NOTHING)
+      await this.#exchange.close()
       return false
     }
     try {
       await this.#askInfo()
+      if (this.#info !== undefined) await this.#exchange.follow(this.#info)
       // Joining, locked or lost: what was known stays in force until it is decided.
       if (this.#swarm?.LocalNodeState !== 'active') return true
       const { api, node, resolver, edge } = this.#options
@@ -173,21 +182,31 @@ export class SwarmSource {
 
   async #told(view: EngineView): Promise<Told> {
     this.#managing = false
-    if (this.#swarm?.ControlAvailable !== true) return this.#fromGossip(view)
+    if (this.#swarm?.ControlAvailable !== true) return this.#asWorker(view)
     try {
       this.#known = await this.#fromManager()
       this.#managing = true
+      this.#exchange.tell(this.#known)
       return this.#known
     } catch (error) {
       // Without a leader a manager knows what a worker knows, and what it knew before.
       if (!(error instanceof FairleadError)) throw error
       this.#options.log.debug({ reason: error.message }, "the swarm's store does not answer")
-      const { services, nodes } = await this.#fromGossip(view)
-      const known = this.#known
-      return {
-        services: withKnown(services, known.services),
-        nodes: [...new Set([...nodes, ...known.nodes])],
-      }
+      return this.#besideGossip(view, this.#known)
+    }
+  }
+
+  async #asWorker(view: EngineView): Promise<Told> {
+    const { told, last } = this.#exchange
+    if (told !== undefined) return told
+    return last === undefined ? this.#fromGossip(view) : this.#besideGossip(view, last)
+  }
+
+  async #besideGossip(view: EngineView, known: Told): Promise<Told> {
+    const { services, nodes } = await this.#fromGossip(view)
+    return {
+      services: withKnown(services, known.services),
+      nodes: [...new Set([...nodes, ...known.nodes])],
     }
   }
 
@@ -262,8 +281,7 @@ export class SwarmSource {
     const active = this.#swarm?.LocalNodeState === 'active'
     if (active && performance.now() < this.#askInfoAt) return
     this.#askInfoAt = performance.now() + INFO_MS
-    const info = await this.#options.api.get('/info', infoShape)
-    this.#swarm = info?.Swarm
+    this.#info = await this.#options.api.get('/info', infoShape)
   }
 
   /** What was known stays in force; before anything was, there is nothing to say. */

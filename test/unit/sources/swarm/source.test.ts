@@ -34,6 +34,7 @@ async function start(t: { teardown: (end: () => Promise<void>) => void }, takeov
     resolver: 'none',
     edge: false,
     tunnels: false,
+    exchange: 0,
     takeover,
     onSnapshot: (snapshot) => told.push(snapshot),
     log: silent,
