@@ -74,6 +74,9 @@ class Scene {
     const sources: Record<string, string> = {
       '/var/run/docker.sock': this.engine.socket,
       '/var/run/docker/netns': join(this.engine.execRoot, 'netns'),
+      '/var/lib/docker/swarm/certificates': join(
+        ...([this.engine.folder, 'data/swarm/certificates'] as const),
+      ),
       '/sys/fs/bpf': join('/sys/fs/bpf', this.lab.prefix),
       '/sys/fs/cgroup': cgroup2Mount() ?? '',
     }
@@ -82,8 +85,8 @@ class Scene {
     for (const volume of agent.volumes) {
       const source = sources[volume.source ?? '']
       if (source === undefined) continue
-      // The engine tells where its namespaces are, and there they have to be.
-      if (volume.target === volume.source && volume.target.endsWith('netns')) volume.target = source
+      // The engine tells where these are, and there they have to be.
+      if (/\/(netns|certificates)$/.test(volume.target)) volume.target = source
       volume.source = source
     }
     const path = join(this.folder, name)
