@@ -20,10 +20,12 @@ const nothing = (): Tally => ({ ok: 0, failed: 0, ids: {}, errors: [] })
 let tally = nothing()
 
 function ask(): void {
+  const begun = Date.now()
   const again = (): void => void setTimeout(ask, pauseMs)
   const failed = (error: Error): void => {
     tally.failed++
-    if (tally.errors.length < 5) tally.errors.push(error.message)
+    const when = `${new Date(begun).toISOString()}, after ${Date.now() - begun} ms`
+    if (tally.errors.length < 5) tally.errors.push(`${error.message} (begun ${when})`)
     again()
   }
   const sent = request(url, { agent: false, timeout: 3000 }, (response) => {

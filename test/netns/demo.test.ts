@@ -1,23 +1,14 @@
 /** The scene, twice at a time: it checks itself, and leaves nothing behind. */
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { leftovers } from '../lib/leftovers.js'
 import { run } from '../lib/netns.js'
 
-function left(): string[] {
-  const list = (folder: string): string[] => {
-    try {
-      return readdirSync(folder)
-    } catch {
-      return []
-    }
-  }
-  const demo = (name: string): boolean => name.startsWith('fd')
-  return [...list('/run/netns'), ...list('/sys/fs/bpf'), ...list('/etc/netns')].filter(demo)
-}
+/** Of a stage's lab. */
+const OURS = /^\/(?:run\/netns|sys\/fs\/bpf|etc\/netns)\/fd[^/]*$/
 
 t.test('two scenes at a time hold, and clean up', async (t) => {
-  const before = left()
+  const before = leftovers(OURS)
   const scene = join(import.meta.dirname, '../demo/scene.js')
   const both = await Promise.all(
     [1, 2].map(() => run(process.execPath, [scene], { timeoutMs: 110_000, mayFail: true })),
@@ -26,5 +17,5 @@ t.test('two scenes at a time hold, and clean up', async (t) => {
     t.equal(code, 0, stderr)
     t.match(stdout, /all \d+ checks hold/)
   }
-  t.same(left(), before)
+  t.same(leftovers(OURS), before)
 })

@@ -1,27 +1,14 @@
 /** `npm run demo:swarm`, which checks itself: real engines, a real swarm. It leaves nothing behind. */
-import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { leftovers } from '../lib/leftovers.js'
 import { run } from '../lib/netns.js'
 
-/** What a stage is made of: namespaces, pins, folders and mounts. */
-function left(): string[] {
-  const list = (folder: string): string[] => {
-    try {
-      return readdirSync(folder).map((name) => `${folder}/${name}`)
-    } catch {
-      return []
-    }
-  }
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n')
-  return [
-    ...['/run/netns', '/sys/fs/bpf', '/tmp'].flatMap(list),
-    ...mounts.map((line) => line.split(' ')[1] ?? ''),
-  ].filter((path) => /\/fs\w+-node[12]\b/.test(path))
-}
+/** Of a stage's lab. */
+const OURS = /\/fs\w+-node[12]\b/
 
 t.test('the scene holds, and cleans up', { timeout: 290_000 }, async (t) => {
-  const before = left()
+  const before = leftovers(OURS)
   const scene = join(import.meta.dirname, 'scene.js')
   const { code, stdout, stderr } = await run(process.execPath, [scene], {
     timeoutMs: 280_000,
@@ -29,5 +16,5 @@ t.test('the scene holds, and cleans up', { timeout: 290_000 }, async (t) => {
   })
   t.equal(code, 0, `${stdout}\n${stderr}`)
   t.match(stdout, /all \d+ checks hold/)
-  t.same(left(), before)
+  t.same(leftovers(OURS), before)
 })
