@@ -199,7 +199,8 @@ export class Engine {
     const known = this.#containers.get(Actor.ID)
     if (Action === 'kill') {
       if (known && isStopSignal(known, Actor.Attributes['signal'])) this.#believe(known)
-    } else if (Action === 'start' || Action === 'die') this.#stopping.delete(Actor.ID)
+      // Its end is for the next look to say: what is known of it until then is that it runs.
+    } else if (Action === 'start') this.#stopping.delete(Actor.ID)
     this.#dirtyContainers.add(Actor.ID)
   }
 

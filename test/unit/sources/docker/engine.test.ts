@@ -86,6 +86,10 @@ t.test('a container that is told to stop, until it has stopped', async (t) => {
   t.equal(await kill('a', '15'), true)
   t.equal(await kill('q', '15'), false, 'it has another stop signal')
   t.equal(await kill('q', '3'), true)
+  const seen = views.length
+  fake.happen('a', 'die')
+  await until('another look', () => views.length > seen)
+  t.equal(stopping('a'), true, 'an answer from before its end does not make it serve again')
   fake.containers.set('a', told('a', { State: { Running: false } }))
   fake.happen('a', 'die')
   await until('its end', () => stopping('a') === false)
