@@ -100,6 +100,8 @@ download() {
 		tail -n 20 "$root.log" >&2
 		die 'debootstrap failed'
 	fi
+	# It copies these of this machine.
+	rm -f "$root/etc/resolv.conf" "$root/etc/hostname"
 	rm -rf "$root.log" "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 }
 

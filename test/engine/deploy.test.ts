@@ -3,7 +3,7 @@
  * file and by the stack file as they are, but for paths of an engine that is a test's own.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -57,14 +57,14 @@ class Scene {
   async importImage(): Promise<void> {
     const tree = join(this.folder, 'tree')
     await run('bash', [join(deploy, 'rootfs.sh'), '--installed', tree])
-    const tar = join(this.folder, 'image.tar')
-    await run('tar', ['-C', tree, '-cf', tar, '.'])
     const changes = [
       'ENTRYPOINT ["fairlead"]',
       'CMD ["agent", "--config", "/etc/fairlead/fairlead.yaml"]',
     ].flatMap((change) => ['--change', change])
-    await this.engine.docker('import', ...changes, tar, 'fairlead:latest')
-    rmSync(tar)
+    const load = ['docker', '--host', `unix://${this.engine.socket}`, 'import', ...changes, '-']
+    // Packed and unpacked in one go: it is large.
+    const pack = ['-c', 'tar -C "$0" -c . | "$@"', tree, ...load, 'fairlead:latest']
+    await run('sh', pack, { timeoutMs: engineWaitMs })
     rmSync(tree, { recursive: true })
   }
 
@@ -136,7 +136,14 @@ class Scene {
     )
     const said = (await Promise.all(asked)).map(({ stdout, stderr }) => stdout + stderr)
     const log = await this.engine.try('logs', '--tail', '20', container)
-    return ['', ...said, log.stdout].join('\n')
+    return [...said, log.stdout].join('\n')
+  }
+
+  /** Waits for what an agent in a container has to bring about; says how it is if that fails. */
+  async waitFor(what: string, agent: string, check: () => Promise<boolean>): Promise<void> {
+    await until(what, check, engineWaitMs).catch(async (cause: unknown) => {
+      throw new Error(`${what}\n${await this.diagnosis(agent)}`, { cause })
+    })
   }
 
   /** The capabilities of a container's main process, as numbers. */
@@ -147,6 +154,21 @@ class Scene {
     return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (set >> BigInt(bit)) & 1n)
   }
 }
+
+t.test('the Dockerfile copies what is there, and installs what the image needs', async (t) => {
+  const lines = readFileSync(join(deploy, 'Dockerfile'), 'utf8').replaceAll('\\\n', ' ').split('\n')
+  const copied = lines
+    .filter((line) => line.startsWith('COPY') && !line.includes('--from'))
+    .flatMap((line) => line.split(/\s+/).slice(1, -1))
+  t.ok(copied.length > 3)
+  for (const path of copied) t.ok(existsSync(join(deploy, '..', path)), path)
+  // The very command of the file, but for what it is handed to.
+  const install = lines.find((line) => line.includes('apt-get install')) ?? ''
+  const awk = /awk '([^']+)'/.exec(install)?.[1] ?? ''
+  const { stdout } = await run('awk', [awk, join(deploy, 'packages.txt')])
+  t.ok(stdout.split('\n').includes('libbpf1'), stdout)
+  t.notOk(stdout.includes('docker.io'))
+})
 
 t.test('the image, by compose and as a stack', async (t) => {
   const scene = await Scene.build(t)
@@ -178,12 +200,11 @@ t.test('the image, by compose and as a stack', async (t) => {
       },
       engineWaitMs,
     )
-    await until('the VIP to lead to both, at connect()', async () => {
+    await scene.waitFor('the VIP to lead to both, at connect()', agent, async () => {
       const answers = await scene.ask('client', vip)
+      if (answers.join() !== names.join()) throw new Error(answers.join())
       const { stdout } = await engine.exec(agent, 'fairlead', 'show', 'web', '--json')
-      const balanced = answers.join() === names.join() && /"path": *"sock"/.test(stdout)
-      if (!balanced) throw new Error(answers.join() + stdout + (await scene.diagnosis(agent)))
-      return true
+      return /"path": *"sock"/.test(stdout)
     })
     const ping = await engine.exec('client', 'ping', '-c', '1', '-W', '5', vip)
     t.equal(ping.code, 0, ping.stdout + ping.stderr)
@@ -214,15 +235,11 @@ t.test('the image, by compose and as a stack', async (t) => {
     const client = await until('the client', () =>
       engine.docker('ps', '--quiet', '--filter', 'label=com.docker.swarm.service.name=client'),
     )
-    await until(
-      'the VIP to lead to both tasks',
-      async () => {
-        const answers = await scene.ask(client, 'vote')
-        if (answers.length === 2 && !answers.join().includes('failed')) return true
-        throw new Error(answers.join() + (await scene.diagnosis(agent)))
-      },
-      engineWaitMs,
-    )
+    await scene.waitFor('the VIP to lead to both tasks', agent, async () => {
+      const answers = await scene.ask(client, 'vote')
+      if (answers.length === 2 && !answers.join().includes('failed')) return true
+      throw new Error(answers.join())
+    })
     await engine.docker('stack', 'rm', 'fairlead')
     await until('the agent to be gone', async () => {
       const left = await engine.docker('ps', '--quiet', '--filter', `id=${agent}`)
