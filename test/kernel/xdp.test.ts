@@ -177,6 +177,38 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
     },
   )
 
+  edgeTest(`${name}: what a peer calls by an alias is for the container here`, (t, dp, wire) => {
+    const alias = isV6(vip) ? 'fd99::7' : '10.0.0.7'
+    dp.map('peers').set({ addr: addressWords(peer) }, 1)
+    dp.map('aliases').set({ addr: addressWords(alias) }, { addr: addressWords(backend) })
+    const frame = (make: typeof tcp | typeof udp) =>
+      ip({ src: peer, dst: own }, tunnel, make({ ...there, ...data, dst: alias }).subarray(14))
+    for (const [make, rows] of [
+      [tcp, 1],
+      [udp, 2],
+    ] as const) {
+      const out = wire.receive(frame(make))
+      t.equal(out.step, STEP.ROUTE)
+      t.same(out.packet.subarray(14), make({ ...there, ...data, dst: backend }).subarray(14))
+      const entries = [...dp.map('entries')] as [{ backend: number[] }, { alias: number[] }][]
+      t.equal(entries.length, rows)
+      for (const [key, value] of entries) {
+        t.same(key.backend, addressWords(backend))
+        t.same(value.alias, addressWords(alias))
+      }
+    }
+    t.same(wireDrops(dp), {})
+  })
+
+  edgeTest(`${name}: a flow that begins here is no other node's any more`, (t, dp, wire) => {
+    dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    dp.map('peers').set({ addr: addressWords(peer) }, 1)
+    wire.receive(ip({ src: peer, dst: own }, tunnel, inner))
+    t.equal(dp.map('entries').count(), 1)
+    dp.fromContainer(tcp({ ...there, flags: 'S' }))
+    t.equal(dp.map('entries').count(), 0)
+  })
+
   edgeTest(`${name}: a reply in a tunnel is told from what begins a flow`, (t, dp, wire) => {
     dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
     for (const flags of ['S', 'A', 'A']) dp.fromContainer(tcp({ ...there, flags }))
@@ -196,7 +228,7 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
     t.equal(dp.map('entries').count(), 1, 'an error about it will find its way back')
     const others = {
       'an error': icmp({ src: client, dst: backend, type: isV6(vip) ? 2 : 3, rest: inner }),
-      'a fragment': udp({ ...there, dst: backend, fragment: { offset: 0, more: true } }),
+      'a later fragment': udp({ ...there, dst: backend, fragment: { offset: 8, more: false } }),
       'another protocol': ip({ src: client, dst: backend }, 132, Buffer.alloc(12)),
     }
     for (const [what, frame] of Object.entries(others)) {
@@ -205,6 +237,9 @@ for (const { name, client, vip, backend, own, peer, tunnel } of FAMILIES) {
       t.same(out.packet.subarray(14), frame.subarray(14), what)
     }
     t.equal(dp.map('entries').count(), 1)
+    const first = udp({ ...there, dst: backend, fragment: { offset: 0, more: true } })
+    t.equal(tunnelled(first).step, STEP.ROUTE)
+    t.equal(dp.map('entries').count(), 2, 'the first fragment has ports')
     t.same(wireDrops(dp), {})
   })
 
