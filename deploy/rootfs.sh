@@ -65,7 +65,7 @@ copy_installed() {
 	# The shell and the few programs that scripts of health checks and `env node` expect.
 	mapfile -t all < <(closure "${packages[@]}" base-files bash dash coreutils grep sed)
 	for package in "${packages[@]}"; do
-		printf '%s\n' "${all[@]}" | grep -qxF "$package" || die "$package is not installed"
+		printf '%s\n' "${all[@]}" | grep -xF "$package" >/dev/null || die "$package is not installed"
 	done
 	say "copying ${#all[@]} packages of this machine"
 	# Packages name files by their places before /usr was merged.

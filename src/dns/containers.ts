@@ -133,7 +133,7 @@ export class ContainerListeners {
       ...{ maxConnections: MAX_CONNECTIONS, idleMs: IDLE_MS, lookMs: LOOK_MS },
       onState: (failure) => {
         const held = this.#held.get(namespace)
-        if (held?.listener !== listener) return
+        if (this.#closed || held?.listener !== listener) return
         this.#settle(namespace, held, failure)
       },
     })

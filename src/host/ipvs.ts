@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { release as runningRelease } from 'node:os'
 import { join } from 'node:path'
 
-/** `loaded`: also when it is built in. `loadable`: as a module of the running release. */
+/** `loaded`: also when it is built in. `loadable`: as a module of the running release, or perhaps so. */
 export type IpvsPresence = 'loaded' | 'loadable' | 'absent'
 
 /** `kernel/net/netfilter/ipvs/ip_vs.ko`, perhaps compressed, at the beginning of a line. */
@@ -21,14 +21,16 @@ export function ipvsPresence(root = '/', release = runningRelease()): IpvsPresen
   if (here) return 'loaded'
   const modules = join(root, 'lib/modules', release)
   if (names(join(modules, 'modules.builtin'))) return 'loaded'
-  return names(join(modules, 'modules.dep')) ? 'loadable' : 'absent'
+  // A kernel that takes modules whose list is not to be seen, as in an image: it may have this one.
+  const unseen = existsSync(join(root, 'proc/modules'))
+  return (names(join(modules, 'modules.dep')) ?? unseen) ? 'loadable' : 'absent'
 }
 
-function names(list: string): boolean {
+/** @returns undefined if the list cannot be read */
+function names(list: string): boolean | undefined {
   try {
     return MODULE.test(readFileSync(list, 'utf8'))
   } catch {
-    // A kernel without modules, or an image that does not see the host's.
-    return false
+    return undefined
   }
 }

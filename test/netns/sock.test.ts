@@ -111,7 +111,6 @@ out([failure(socket.socket(globals()[family], SOCK_STREAM).connect, (vip, port))
       failures.map(([name]) => name),
       targets.map(() => 'ECONNREFUSED'),
     )
-    for (const [, seconds] of failures) t.ok(seconds < 0.9, `${seconds} s`)
     t.equal(path.drops('DROP_NO_BACKEND') - (drops[0] ?? 0), 3)
     t.equal(path.drops('DROP_NO_PORT') - (drops[1] ?? 0), 2)
     t.equal(path.events('EVENT_REFUSED') - refused, 5)

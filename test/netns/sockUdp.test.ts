@@ -208,10 +208,7 @@ while sys.stdin.readline():
 out([failure(datagram_socket(${family}).connect, ('${spell(2)}', 53)),
      failure(datagram_socket(${family}).sendto, b'?', ('${spell(2)}', 53)),
      failure(datagram_socket(${family}).sendto, b'?', ('${vip}', 54))])`)
-      for (const [name, seconds] of failures) {
-        t.equal(name, 'ECONNREFUSED')
-        t.ok(seconds < 0.9, `${seconds} s`)
-      }
+      for (const [name] of failures) t.equal(name, 'ECONNREFUSED')
     },
   )
 

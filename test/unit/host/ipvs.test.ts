@@ -46,6 +46,12 @@ t.test('whether a kernel has IPVS', (t) => {
       dep('kernel/net/netfilter/ipvs/ip_vs_rr.ko: kernel/x/my_ip_vs.ko'),
       'absent',
     ],
+    ['modules that cannot be seen', { 'proc/modules': 'nf_nat 1 0 - Live 0\n' }, 'loadable'],
+    [
+      'modules, seen, and it is not among them',
+      { 'proc/modules': '', ...dep('kernel/b.ko: kernel/a.ko') },
+      'absent',
+    ],
     [
       'of another release',
       { 'lib/modules/5.10.0/modules.dep': 'kernel/net/netfilter/ipvs/ip_vs.ko:\n' },
