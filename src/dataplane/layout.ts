@@ -86,13 +86,32 @@ const RECORDS: Readonly<Record<string, Value>> = {
   },
 }
 
+/** Records that the programs write: fields that the agent does not read may be there as well. */
+const READ_ONLY = new Set(['flow4_key', 'flow6_key', 'flow4', 'flow6', 'snat_key', 'snat_flow'])
+
+function requireFields(found: unknown, sample: unknown, path = ''): void {
+  if (typeof found !== typeof sample || Array.isArray(found) !== Array.isArray(sample))
+    throw new Error(`${path}: of another type`)
+  if (!isRecord(sample) || !isRecord(found)) return
+  for (const [field, value] of Object.entries(sample)) {
+    const place = path === '' ? field : `${path}.${field}`
+    if (!(field in found)) throw new Error(`${place}: missing`)
+    requireFields(found[field], value, place)
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)
+}
+
 /** @throws FairleadError LAYOUT naming the record and the field that the programs have otherwise */
 export function checkRecords(types: TypeTable): void {
   for (const [name, sample] of Object.entries(RECORDS)) {
     try {
       const codec = types.struct(name)
       const bytes = new Uint8Array(codec.size)
-      codec.encode(sample, bytes)
+      if (READ_ONLY.has(name)) requireFields(codec.decode(bytes), sample)
+      else codec.encode(sample, bytes)
     } catch (cause) {
       throw new FairleadError('LAYOUT', `record ${name} of the BPF programs: ${reasonOf(cause)}`, {
         cause,
