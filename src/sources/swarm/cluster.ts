@@ -81,7 +81,10 @@ export function nodesOf(nodes: NodeAnswers): string[] {
 
 /** A manager that has not heard of itself from another one has 0.0.0.0, or a loopback address, there. */
 function addressOfNode({ Status, ManagerStatus }: NodeAnswers[number]): string | undefined {
-  const named = [Status.Addr, ManagerStatus?.Addr.replace(/:\d+$/, '') ?? '']
+  const named = [
+    Status.Addr,
+    ManagerStatus?.Addr.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1') ?? '',
+  ]
   return named.map(hostOf).find((address) => address !== undefined && isReachable(address))
 }
 

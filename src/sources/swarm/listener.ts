@@ -66,14 +66,17 @@ export class Listener {
     const { signal } = this.#closing
     let backoffMs = MIN_BACKOFF_MS
     while (!this.#closed()) {
+      const trouble: string[] = []
       for (const manager of this.#options.managers()) {
         const started = performance.now()
         const why = await this.#hear(manager).catch(String)
         if (this.#closed()) return
-        this.#tell(`${manager}: ${why}`)
+        trouble.push(`${manager}: ${why}`)
         // One that spoke for a while is asked again at once.
         if (performance.now() - started > MAX_BACKOFF_MS) backoffMs = MIN_BACKOFF_MS
       }
+      // Of all of them at once: one by one they would be news each time.
+      this.#tell(trouble.join('; '))
       await pause(backoffMs, undefined, { signal }).catch(() => undefined)
       backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)
     }

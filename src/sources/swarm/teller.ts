@@ -3,9 +3,16 @@
  * the same swarm; nothing that they send is read.
  */
 import { createServer, type Server, type TLSSocket } from 'node:tls'
+import { isDeepStrictEqual } from 'node:util'
 import type { Log } from '../docker/engine.js'
 import { MANAGER, readCredentials, WORKER, type Credentials } from './credentials.js'
-import { lineOf, type Told } from './wire.js'
+import { lineOf, MAX_LINE_BYTES, type Told } from './wire.js'
+
+interface Subject {
+  readonly O?: string
+  readonly OU?: string
+  readonly CN?: string
+}
 
 export interface TellerOptions {
   readonly address: string
@@ -15,15 +22,18 @@ export interface TellerOptions {
   readonly log: Log
 }
 
-/** A listener that has not taken what it was told by then is closed: it will ask again. */
-const MAX_BEHIND_BYTES = 64 << 20
+/** A listener that has not taken that much of what it was told is closed: it will ask again. */
+const MAX_BEHIND_BYTES = MAX_LINE_BYTES
+/** Nodes of the swarm, and whoever else found the port: those have to show a certificate soon. */
+const MAX_CONNECTIONS = 2_048
 /** How soon a renewed certificate is used. */
 const RENEW_MS = 60_000
 const HANDSHAKE_MS = 5_000
 
 export class Teller {
   readonly #options: TellerOptions
-  readonly #sockets = new Set<TLSSocket>()
+  /** By the node's name in the swarm, which is its certificate's CN: one each. */
+  readonly #sockets = new Map<string, TLSSocket>()
   #server: Server | undefined
   #credentials: Credentials | undefined
   #renewal: NodeJS.Timeout | undefined
@@ -40,6 +50,7 @@ export class Teller {
     const server = createServer({ ...tls(credentials), handshakeTimeout: HANDSHAKE_MS }, (socket) =>
       this.#welcome(socket),
     )
+    server.maxConnections = MAX_CONNECTIONS
     // Strangers and scanners: nothing of theirs is worth more.
     server.on('tlsClientError', (error: Error) => {
       this.#options.log.debug({ err: error }, 'somebody without a certificate of the swarm')
@@ -62,7 +73,7 @@ export class Teller {
     const line = lineOf(told)
     const text = line === this.#line ? '\n' : `${line}\n`
     this.#line = line
-    for (const socket of this.#sockets) this.#send(socket, text)
+    for (const socket of this.#sockets.values()) this.#send(socket, text)
   }
 
   /** Idempotent. */
@@ -70,23 +81,27 @@ export class Teller {
     clearInterval(this.#renewal)
     this.#server?.close()
     this.#server = undefined
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of this.#sockets.values()) socket.destroy()
     this.#sockets.clear()
   }
 
   #welcome(socket: TLSSocket): void {
     socket.on('error', () => socket.destroy())
     const { subject } = socket.getPeerCertificate()
-    const known = subject as { readonly O?: string; readonly OU?: string } | undefined
+    const known = subject as Subject | undefined
     const role = known?.OU === MANAGER || known?.OU === WORKER
-    if (!role || known.O !== this.#credentials?.swarm) {
+    const name = known?.CN
+    if (!role || name === undefined || known.O !== this.#credentials?.swarm) {
       this.#options.log.debug({ subject: known }, 'a certificate of another swarm')
       socket.destroy()
       return
     }
-    socket.on('close', () => this.#sockets.delete(socket))
+    socket.on('close', () => {
+      if (this.#sockets.get(name) === socket) this.#sockets.delete(name)
+    })
     socket.resume()
-    this.#sockets.add(socket)
+    this.#sockets.get(name)?.destroy()
+    this.#sockets.set(name, socket)
     if (this.#line !== undefined) this.#send(socket, `${this.#line}\n`)
   }
 
@@ -98,7 +113,7 @@ export class Teller {
   async #renew(server: Server): Promise<void> {
     try {
       const credentials = await readCredentials(this.#options.root)
-      if (credentials.cert === this.#credentials?.cert) return
+      if (isDeepStrictEqual(credentials, this.#credentials)) return
       server.setSecureContext(tls(credentials))
       this.#credentials = credentials
     } catch (error) {

@@ -1,12 +1,15 @@
 /** Managers' agents tell, workers' agents listen: who is believed, and who is told anything at all. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect, createServer as createTls } from 'node:tls'
 import t, { type Test } from 'tap'
 import { silent } from '../../../../src/host/log.js'
 import { infoShape } from '../../../../src/sources/docker/shapes.js'
+import { readCredentials } from '../../../../src/sources/swarm/credentials.js'
 import { Exchange } from '../../../../src/sources/swarm/exchange.js'
 import { lineOf, readLine, type Told } from '../../../../src/sources/swarm/wire.js'
 import { sleep, until } from '../../../lib/netns.js'
@@ -55,6 +58,7 @@ const roots = {
   worker: node('w1', 'swarm-worker', 's1'),
   /** By an authority that signs for two swarms. */
   neighbour: node('w2', 'swarm-worker', 's2'),
+  rival: node('m2', 'swarm-manager', 's2'),
   stranger: node('w3', 'swarm-worker', 's1', 'other'),
 }
 
@@ -144,13 +148,58 @@ for (const [who, from, to] of [
   ['a node of another swarm is told nothing', roots.manager, roots.neighbour],
   ['nor one whose certificate another authority gave', roots.manager, roots.stranger],
   ['a worker is not believed to be a manager', roots.worker, roots.worker],
-  ['nor is a manager of another swarm', roots.manager, roots.neighbour],
 ] as const)
   t.test(who, async (t) => {
     const { listener } = await pair(t, from, to)
     await sleep(700)
     t.equal(listener.last, undefined)
   })
+
+t.test('nor is a manager of another swarm', async (t) => {
+  const { swarm, ...rival } = await readCredentials(roots.rival)
+  t.equal(swarm, 's2')
+  let asked = 0
+  const server = createTls(rival, (socket) => {
+    socket.on('error', () => undefined)
+    socket.write(`${lineOf(told)}\n`)
+  })
+  server.on('connection', () => asked++)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const listener = new Exchange({ port, log: silent, onTold: () => undefined })
+  t.teardown(async () => {
+    await listener.close()
+    server.close()
+  })
+  await listener.follow(info(roots.worker, false))
+  await until('it to be asked again', () => asked > 1)
+  t.equal(listener.last, undefined)
+})
+
+t.test('a node has one connection', async (t) => {
+  const port = await freePort()
+  const teller = new Exchange({ port, log: silent, onTold: () => undefined })
+  t.teardown(() => teller.close())
+  await teller.follow(info(roots.manager, true))
+  const { swarm, ...own } = await readCredentials(roots.worker)
+  t.equal(swarm, 's1')
+  const open = async () => {
+    const socket = connect({ host: '127.0.0.1', port, ...own, servername: 'swarm-manager' })
+    socket.on('error', () => undefined)
+    socket.resume()
+    await once(socket, 'secureConnect')
+    return socket
+  }
+  const first = await open()
+  const gone = once(first, 'close')
+  const second = await open()
+  await gone
+  teller.tell(told)
+  await once(second, 'data')
+  t.pass('the later one is told')
+  second.destroy()
+})
 
 t.test('what is not understood is refused', (t) => {
   t.throws(() => readLine('{"version": 2}'), { code: 'SCHEMA', message: /version/ })
