@@ -153,7 +153,7 @@ static __always_inline int send_home(struct __sk_buff *skb, __u64 piece, const b
 	struct entry_key key;
 	struct entry *entry;
 	struct packet pkt;
-	struct quote quote;
+	struct quote quote = {}; /* 6.1 forgets which kinds of packets have filled it */
 	struct addr node;
 	struct addr own;
 	long result;
