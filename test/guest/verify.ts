@@ -44,11 +44,28 @@ function settings(kernel: KernelFeatures): Record<string, Value> {
 /** Objects that the agent can do without. */
 const NEEDS: Readonly<Record<string, keyof KernelFeatures>> = { 'abort.bpf.o': 'sockDestroy' }
 
-/** Of tc alone. */
-const VARIANTS: Readonly<Record<string, Record<string, Value>>> = {
-  bridged: { bridge_ifindex: 1, bridge_mac: new Uint8Array([2, 0, 0, 0, 0, 1]) },
-  routed: { bridge_ifindex: 0 },
+interface Variant {
+  readonly values: Readonly<Record<string, Value>>
+  /** The programs that the agent loads so; absent: all. */
+  readonly programs?: readonly string[]
 }
+
+const CONTAINER = ['from_container', 'to_container']
+const EDGE = ['from_edge', 'to_edge', 'from_bridge']
+const bridged = { bridge_ifindex: 1, bridge_mac: new Uint8Array([2, 0, 0, 0, 0, 1]) }
+/** Without addresses the verifier would not look at what makes tunnels. */
+const outside = {
+  ...{ network_id: 0, stateless_above: 100, edge_addr4: 0x010200c0 },
+  edge_addr6: [0xb80d0120, 0, 0, 0x01000000],
+}
+const TC_VARIANTS: Readonly<Record<string, Variant>> = {
+  bridged: { values: bridged, programs: CONTAINER },
+  routed: { values: { bridge_ifindex: 0 }, programs: CONTAINER },
+  'while flows are copied': { values: { ...bridged, flows_incomplete: 2 }, programs: CONTAINER },
+  'by itself': { values: outside, programs: EDGE },
+  'behind XDP': { values: { ...outside, xdp_ahead: 1 }, programs: EDGE },
+}
+const XDP_VARIANTS: Readonly<Record<string, Variant>> = { '': { values: outside } }
 
 function has(object: BpfObject, name: string): boolean {
   try {
@@ -60,8 +77,19 @@ function has(object: BpfObject, name: string): boolean {
   }
 }
 
-function verify(file: string, variant: string, values: Record<string, Value>): Verified {
+function verify(
+  file: string,
+  variant: string,
+  values: Readonly<Record<string, Value>>,
+  chosen?: readonly string[],
+): Verified {
   using object = BpfObject.open(OBJECTS + file)
+  const loaded = [...object.programs.values()].filter(({ name }) => chosen?.includes(name) ?? true)
+  for (const name of object.programs.keys())
+    object.autoload(
+      name,
+      loaded.some((one) => one.name === name),
+    )
   object.setRodata(Object.fromEntries(Object.entries(values).filter(([name]) => has(object, name))))
   try {
     object.load()
@@ -70,7 +98,7 @@ function verify(file: string, variant: string, values: Record<string, Value>): V
     const reason = `${error.message}\n${(error.log ?? '').slice(-2000)}`
     return { object: file, variant, programs: {}, error: reason }
   }
-  const programs = [...object.programs.values()].map((one): [string, number] => [
+  const programs = loaded.map((one): [string, number] => [
     one.name,
     one.info().verifiedInstructions,
   ])
@@ -82,10 +110,14 @@ function verifyFile(file: string, kernel: KernelFeatures): Verified[] {
   if (lacks !== undefined && !kernel[lacks])
     return [{ object: file, variant: '', programs: {}, lacks }]
   const common = settings(kernel)
-  using object = BpfObject.open(OBJECTS + file)
-  const isTc = [...object.programs.values()].some(({ type }) => type === 'sched_cls')
-  const variants = isTc ? Object.entries(VARIANTS) : [['', {}] as const]
-  return variants.map(([name, values]) => verify(file, name, { ...common, ...values }))
+  const variants = file.startsWith('tc.')
+    ? TC_VARIANTS
+    : file.startsWith('xdp.')
+      ? XDP_VARIANTS
+      : { '': { values: {} } }
+  return Object.entries<Variant>(variants).map(([name, { values, programs }]) =>
+    verify(file, name, { ...common, ...values }, programs),
+  )
 }
 
 /** Some seconds on an emulated processor. Leaves nothing loaded. */
