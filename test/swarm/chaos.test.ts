@@ -302,7 +302,7 @@ t.setTimeout(540_000)
 
 t.test('three minutes of chaos', { timeout: 520_000 }, async (t) => {
   t.comment(`FAIRLEAD_SEED=${seed}`)
-  const stage = await SwarmStage.build({
+  const stage = await SwarmStage.build('fx', {
     limits: LIMITS,
     dns: { listen: [`127.0.0.1:${DNS_PORT}`], upstreams: [] },
   })

@@ -4,7 +4,7 @@ import t from 'tap'
 import { leftovers } from '../lib/leftovers.js'
 import { run } from '../lib/netns.js'
 
-/** Of a stage's lab. */
+/** Of the scene's lab; another test may have one of its own meanwhile. */
 const OURS = /\/fs\w+-node[12]\b/
 
 t.test('the scene holds, and cleans up', { timeout: 290_000 }, async (t) => {

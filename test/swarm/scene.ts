@@ -30,6 +30,7 @@ class Scene {
     await scene.resolve()
     await scene.balance()
     await scene.publish()
+    await scene.hosted()
     await scene.scale()
     await scene.kill()
     await scene.restart()
@@ -284,6 +285,31 @@ class Scene {
     }
   }
 
+  /** What the engine publishes by itself. */
+  private async hosted(): Promise<void> {
+    title('a port of mode host stays what the engine makes of it')
+    await this.docker(
+      ...['service', 'create', '--quiet', '--no-resolve-image', '--mode', 'global'],
+      ...['--name', 'hosted', '--publish', 'mode=host,target=80,published=8090', image, 'serve'],
+    )
+    for (const node of this.stage.nodes) {
+      await until(
+        'its task',
+        async () => (await this.stage.containers(node, 'hosted')).length === 1,
+        engineWaitMs,
+      )
+      const asked = await this.fromOutside(node, 8090, 2)
+      check(
+        `${node.name} answers by its own task, which sees ${node.outside.client}`,
+        this.alternates(asked, await this.stage.containers(node, 'hosted'), node),
+        asked.join(' | '),
+      )
+      const ours = (await node.agent.api.services()).filter(({ name }) => name === 'hosted')
+      check(`fairlead has no service of it on ${node.name}`, ours.length === 0)
+    }
+    await this.docker('service', 'rm', 'hosted')
+  }
+
   /** UDP, as every node answers it by the one task. */
   private async datagrams(on: SwarmNode, task: string): Promise<void> {
     const program = join(import.meta.dirname, 'datagrams.js')
@@ -446,16 +472,21 @@ class Scene {
   }
 
   private async update(): Promise<void> {
-    title('a rolling update, with requests running on both nodes')
+    title('a rolling update and its rollback, with requests running on both nodes')
+    const change = ['service', 'update', '--quiet', '--detach', '--no-resolve-image']
+    const forth = ['--update-order', 'start-first', '--update-delay', '1s']
+    const back = ['--rollback-order', 'start-first', '--rollback-delay', '1s']
+    await this.renewed('updated', ...change, ...forth, ...back, '--env-add', 'VERSION=2', 'vote')
+    await this.renewed('rolled back', 'service', 'rollback', '--quiet', '--detach', 'vote')
+  }
+
+  /** A change that replaces both containers. */
+  private async renewed(what: string, ...command: string[]): Promise<void> {
     const before = await this.stage.allContainers('vote')
     await this.under(
-      'updated',
+      what,
       async () => {
-        const order = ['--update-order', 'start-first', '--update-delay', '1s']
-        await this.docker(
-          ...['service', 'update', '--quiet', '--detach', '--no-resolve-image', ...order],
-          ...['--env-add', 'VERSION=2', 'vote'],
-        )
+        await this.docker(...command)
         await until(
           'new containers only',
           async () => {
@@ -512,7 +543,7 @@ class Scene {
   }
 }
 
-const stage = await SwarmStage.build()
+const stage = await SwarmStage.build('fs')
 try {
   await Scene.play(stage)
   console.log(`\nall ${checked()} checks hold`)

@@ -15,21 +15,23 @@ export interface SwarmNode {
 }
 
 export class SwarmStage {
-  readonly lab = new NetLab(undefined, 'fs')
-
   /** A host that is in no swarm, with a wire to each node. */
   client!: Namespace
 
-  private constructor(readonly nodes: readonly SwarmNode[]) {}
+  private constructor(
+    readonly lab: NetLab,
+    readonly nodes: readonly SwarmNode[],
+  ) {}
 
   /**
    * Two engines, which know nothing of each other yet, and their agents.
    *
+   * @param prefix   of what is made, by which a test tells its own
    * @param settings of both agents, besides those that they need here
    */
-  static async build(settings: object = {}): Promise<SwarmStage> {
+  static async build(prefix: string, settings: object = {}): Promise<SwarmStage> {
     const nodes: SwarmNode[] = []
-    const stage = new SwarmStage(nodes)
+    const stage = new SwarmStage(new NetLab(undefined, prefix), nodes)
     try {
       const { lab } = stage
       const [one, two] = [await lab.namespace('node1'), await lab.namespace('node2')]
