@@ -29,14 +29,14 @@ struct admission {
 	struct vip vip;
 	struct asker asker;
 	struct search search;
-	struct entry_key brought; /* as which another node may have brought it earlier */
 	struct flow6 row; /* the one to be stored; of IPv4 it has the first word of the VIP */
 	__u32 now;
-	__u32 place;	 /* enum place_state */
-	__u32 reselects; /* the flow was live and lost its backend */
-	__u32 stateless; /* the packet's hash leads it, if a row there is to be none */
-	bool embryonic;	 /* the table that the row is in, or is to be in */
-	bool vacant;	 /* there is no row under the packet's own key */
+	__u32 place;		  /* enum place_state */
+	__u32 reselects;	  /* the flow was live and lost its backend */
+	__u32 stateless;	  /* the packet's hash leads it, if a row there is to be none */
+	bool embryonic;		  /* the table that the row is in, or is to be in */
+	bool vacant;		  /* there is no row under the packet's own key */
+	struct entry_key brought; /* as which another node may have brought it earlier */
 };
 
 /* Not on the stack: 512 bytes have to do for a whole chain of calls. */
@@ -173,6 +173,7 @@ static __always_inline enum drop_reason store(struct admission *adm, const struc
 		if (error != -ERRNO_EXIST)
 			return DROP_FLOW_TABLE;
 	}
+	overflow_key_of(&adm->from, &adm->pkt);
 	return flow_store_aside(&adm->from, &adm->key, row, v6);
 }
 
@@ -439,13 +440,16 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	adm->now = now_jiffies();
 	adm->reselects = 0;
 	flow_key_set(&adm->key, &pkt->src, pkt->sport, pkt->protocol, v6);
-	overflow_key_of(&adm->from, pkt);
 	adm->embryonic = true;
 	row = adm->vacant ? NULL : flow_find(&adm->key, &adm->embryonic, v6);
 	occupant = NULL;
 	if (!row || !flow_of(row, pkt, v6)) {
 		occupant = row;
-		row = flow_via_overflow(pkt, &adm->from, &adm->key, &adm->embryonic, v6);
+		row = NULL;
+		if (overflow_marked(pkt->sport)) {
+			overflow_key_of(&adm->from, pkt);
+			row = flow_via_overflow(pkt, &adm->from, &adm->key, &adm->embryonic, v6);
+		}
 	}
 	adm->place = PLACE_OURS;
 	if (!row && !starts_tcp(pkt)) {

@@ -381,7 +381,7 @@ static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 	if (adm->place == PLACE_OURS)
 		delete_row(adm, v6);
 	work->pkt = adm->pkt;
-	work->from = adm->from;
+	overflow_key_of(&work->from, &adm->pkt);
 	work->row.flow = adm->row.flow;
 	work->now = adm->now;
 	addr_copy(work->row.vip, adm->pkt.dst.words);
