@@ -96,7 +96,7 @@ download() {
 	list=$(IFS=,; echo "${packages[*]}")
 	say 'downloading from Debian'
 	if ! debootstrap --variant=minbase --include="$list" bookworm "$root" \
-		"${MIRROR:-http://deb.debian.org/debian}" >"$root.log" 2>&1; then
+		${MIRROR:+"$MIRROR"} >"$root.log" 2>&1; then
 		tail -n 20 "$root.log" >&2
 		die 'debootstrap failed'
 	fi

@@ -1,6 +1,7 @@
 /** The agent: wiring and signals, nothing else. */
 import { release } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { pino, type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import { ApiServer } from './api/apiServer.js'
@@ -118,7 +119,9 @@ class Distributor {
         .settled(revision)
         .then(() => this.changes.reached('kernel', revision))
       // A kernel that refuses a row must not keep the other names from being answered.
-      await Promise.race([settled, pause(kernelFirstMs)]).catch(this.onError)
+      await Promise.race([settled, pause(kernelFirstMs, undefined, { ref: false })]).catch(
+        this.onError,
+      )
       this.namingSince = performance.now()
       await this.dns.apply(state).catch(this.onError)
       this.namingSince = undefined
@@ -146,10 +149,6 @@ function statusLine({ services, networks, problems }: State): string {
   const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`
   const told = problems.length === 0 ? '' : `; ${count(problems.length, 'problem')}`
   return `${count(services.size, 'service')} on ${count(networks.size, 'network')}${told}`
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref())
 }
 
 /** Resolves with the first signal that ends the agent. */

@@ -8,6 +8,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isAddress } from './model/address.js'
 import type { Problem } from './model/types.js'
+import { reasonOf } from './reason.js'
 
 const VERSION = 1
 
@@ -37,7 +38,7 @@ export class StateFile {
       text = await readFile(path, 'utf8')
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return new StateFile(path, new Map(), undefined)
-      return new StateFile(path, new Map(), problemOf(path, `cannot be read: ${messageOf(error)}`))
+      return new StateFile(path, new Map(), problemOf(path, `cannot be read: ${reasonOf(error)}`))
     }
     try {
       return new StateFile(path, decode(text), undefined, text)
@@ -45,9 +46,9 @@ export class StateFile {
       const aside = `${path}.corrupt`
       const moved = await rename(path, aside).then(
         () => `moved to ${aside}`,
-        (reason: unknown) => `could not be moved aside: ${messageOf(reason)}`,
+        (reason: unknown) => `could not be moved aside: ${reasonOf(reason)}`,
       )
-      const reason = `${messageOf(error)}; ${moved}; VIPs are placed afresh`
+      const reason = `${reasonOf(error)}; ${moved}; VIPs are placed afresh`
       return new StateFile(path, new Map(), problemOf(path, reason))
     }
   }
@@ -136,8 +137,4 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

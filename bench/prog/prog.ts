@@ -11,6 +11,7 @@ import { Bench, type Case, NIC } from './cases.js'
 import { measure, type Results } from './measure.js'
 import { AIMS, document, table, verdicts } from './report.js'
 import { FLOW_ROWS } from './scene.js'
+import { reasonOf } from '../../src/reason.js'
 
 const DEFAULT_ROUNDS = 25
 
@@ -83,6 +84,6 @@ function report(): number {
 try {
   process.exitCode = await inEdgeWire(atNic)
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error)
+  console.error(reasonOf(error))
   process.exitCode = 2
 }

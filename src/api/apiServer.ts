@@ -19,6 +19,7 @@ import {
   sourceViews,
   totalsViews,
 } from './views.js'
+import { reasonOf } from '../reason.js'
 
 /** No request has a body that means anything. */
 const BODY_LIMIT_BYTES = 1024
@@ -97,7 +98,7 @@ export class ApiServer {
       answer(reply, 404, 'ROUTE', `there is no ${request.method} ${request.url}`),
     )
     this.#app.setErrorHandler((error, _request, reply) => {
-      const message = error instanceof Error ? error.message : String(error)
+      const message = reasonOf(error)
       const status = statusOf(error)
       if (status === 500) this.#options.onError?.(error)
       return answer(reply, status, codeOf(error, status), message)

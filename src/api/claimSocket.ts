@@ -3,6 +3,7 @@ import { chmod, mkdir, rename, stat, unlink } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { FairleadError } from '../errors.js'
+import { reasonOf } from '../reason.js'
 
 /** sun_path of unix(7), without its NUL. */
 const MAX_PATH_BYTES = 107
@@ -39,7 +40,7 @@ export async function claimSocket(
     await rename(temporary, path)
   } catch (cause) {
     if (cause instanceof FairleadError) throw cause
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     throw new FairleadError('HOST', `cannot listen at ${path}: ${why}`, { cause })
   }
   const own = await stat(path)

@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import type { z } from 'zod'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import * as schema from './schema.js'
+import { reasonOf } from '../reason.js'
 
 /** Reading every counter of ten thousand services takes well under a second. */
 const TIMEOUT_MS = 15_000
@@ -137,5 +138,5 @@ function reason(cause: unknown): string {
   if (code === 'ENOENT') return 'there is no such socket'
   if (code === 'ECONNREFUSED') return 'nobody listens there'
   if (code === 'EACCES') return 'permission denied'
-  return cause instanceof Error ? cause.message : String(cause)
+  return reasonOf(cause)
 }

@@ -1,4 +1,5 @@
 /** From the desired state and the kernel's totals to what the API answers: pure functions. */
+import { groupBy } from '../model/groupBy.js'
 import type { BackendHealth, ServiceHealth } from '../model/observe.js'
 import type { BackendCounters } from '../model/readback.js'
 import type { HealthCheck, Network, Problem, Service, ServiceKey, State } from '../model/types.js'
@@ -181,15 +182,4 @@ function sumByPath(rows: readonly BackendCounters[]): PathCounters[] {
 
 function zero(path: PathCounters['path']): PathCounters {
   return { path, ...NO_TRAFFIC, inactive: 0 }
-}
-
-function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>()
-  for (const item of items) {
-    const key = keyOf(item)
-    const group = groups.get(key)
-    if (group === undefined) groups.set(key, [item])
-    else group.push(item)
-  }
-  return groups
 }

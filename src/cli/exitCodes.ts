@@ -1,6 +1,7 @@
 /** How a command ends, for scripts: docs/reference/cli.md lists these. */
 import { CommanderError } from 'commander'
 import { FairleadError } from '../errors.js'
+import { reasonOf } from '../reason.js'
 
 export const ExitCode = {
   ok: 0,
@@ -41,6 +42,6 @@ export function exitCodeOf(error: unknown): ExitCode {
 
 /** @returns one line, without a stack and without the newlines that a message may contain */
 export function errorLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
+  const message = reasonOf(error)
   return `fairlead: ${message.trim().replace(/\s*\n\s*/g, '; ')}\n`
 }

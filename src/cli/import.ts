@@ -6,6 +6,7 @@ import type { MarkMeaning, Note } from '../ipvs/convert.js'
 import { canonicalAddress, isAddress } from '../model/address.js'
 import { MAX_FILE_BYTES, readBounded } from '../sources/file/read.js'
 import { type OutputOptions, print, printing } from './output.js'
+import { reasonOf } from '../reason.js'
 
 interface ImportOptions extends OutputOptions {
   readonly output?: string
@@ -88,7 +89,7 @@ function write(path: string, text: string): void {
     writeFileSync(scratch, text)
     renameSync(scratch, path)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = reasonOf(error)
     throw new FairleadError('HOST', `${path}: cannot be written: ${reason}`, { cause: error })
   }
 }

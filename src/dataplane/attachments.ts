@@ -15,7 +15,7 @@ import type { PinnedMaps } from './pinnedMaps.js'
 import { OUTSIDE_NETWORK, type Outside } from './outside.js'
 import { SnatSources } from './snatSources.js'
 import { loadEdge, loadSock, loadTc, loadXdp, type ProgramSettings } from './programs.js'
-import { reasonOf } from './reason.js'
+import { reasonOf } from '../reason.js'
 import type { SocketScopes } from './reconciler.js'
 
 const SOCKET_PATH = 'socket path'

@@ -5,7 +5,7 @@
 import type { TypeTable, Value } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import { ALGORITHMS, type Algorithm } from '../model/types.js'
-import { reasonOf } from './reason.js'
+import { reasonOf } from '../reason.js'
 import type { Words } from './rows.js'
 
 /** LAYOUT_VERSION of bpf/maps.h: a macro, which BTF does not carry. */

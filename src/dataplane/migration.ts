@@ -8,6 +8,7 @@ import { FairleadError } from '../errors.js'
 import { converter, type Convert } from './convert.js'
 import { Pace } from '../pace.js'
 import type { KernelMap } from './tables.js'
+import { reasonOf } from '../reason.js'
 
 const BATCH = 4096
 /** After so many passes something else than the old programs keeps writing. */
@@ -208,7 +209,7 @@ class Rows {
         for (let at = 0, into = 0; at < value.length; at += padded(from), into += padded(to))
           route.value(value, at, newValue, into)
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause)
+      const why = reasonOf(cause)
       throw new FairleadError('LAYOUT', `map ${from.name}: ${why}`, { cause })
     }
     return [newKey, newValue]

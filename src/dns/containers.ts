@@ -3,6 +3,7 @@
  * engine's resolver are led. What is no service's is asked of that resolver, as if we were not there;
  * and it is asked alone whenever a listener is not open, or this process hangs or is gone.
  */
+import { setTimeout as pause } from 'node:timers/promises'
 import type { DnsObserver } from '../model/observe.js'
 import type { ResolverRedirect, SocketOpener, StreamOpener } from '../model/sockets.js'
 import type { NamespaceAsker, Problem, State } from '../model/types.js'
@@ -13,6 +14,7 @@ import type { Random } from './reply.js'
 import { Responder } from './responder.js'
 import type { NamespaceIdentifier } from './socket.js'
 import type { Asker, Zone } from './zone.js'
+import { reasonOf } from '../reason.js'
 
 /** What takes a part in answering containers, besides the sockets. */
 export interface ContainerHost {
@@ -157,7 +159,7 @@ export class ContainerListeners {
       if (ports !== undefined) this.#options.redirect.lead(namespace, ports)
       return undefined
     } catch (error) {
-      return error instanceof Error ? error.message : String(error)
+      return reasonOf(error)
     }
   }
 
@@ -192,8 +194,4 @@ function askersOf(state: State): Map<string, Asker> {
       return [namespace, { networks, shared: true, ...(stack !== undefined && { stack }) }]
     }),
   )
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

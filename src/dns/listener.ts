@@ -8,6 +8,7 @@ import type { SocketOpener } from '../model/sockets.js'
 import type { Responder } from './responder.js'
 import { openTcp, openUdp, type NamespaceIdentifier, type OpenRequest } from './socket.js'
 import { serveStream } from './stream.js'
+import { reasonOf } from '../reason.js'
 
 const UDP_BUFFER_BYTES = 4 * 1024 * 1024
 /** Nothing tells when another namespace is mounted at a path. */
@@ -163,7 +164,7 @@ export class Listener {
 
   #fail(error: unknown): void {
     if (this.#closed || this.#retry !== undefined) return
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = reasonOf(error)
     this.#options.onState(`${formatListen(this.#options.endpoint)}: ${reason}`)
     this.#retry = setTimeout(() => {
       this.#retry = undefined

@@ -1,6 +1,7 @@
 /** What health checks need of the host: sockets and programs within network namespaces. */
 import { createSockets } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
+import { reasonOf } from '../reason.js'
 
 type Family = 4 | 6
 
@@ -65,7 +66,7 @@ class SocketMaker {
       askers.forEach(({ resolve }, at) => resolve(fds[at] ?? -1))
     } catch (cause) {
       const where = namespace === undefined ? '' : ` in ${namespace}`
-      const why = cause instanceof Error ? cause.message : String(cause)
+      const why = reasonOf(cause)
       const error = new FairleadError('HOST', `no socket${where}: ${why}`, { cause })
       for (const { reject } of askers) reject(error)
     }

@@ -3,6 +3,7 @@ import { openSocket } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import { formatListen } from '../model/address.js'
 import type { SocketOpener } from '../model/sockets.js'
+import { reasonOf } from '../reason.js'
 
 /** @throws FairleadError HOST, naming address and namespace, with the kernel's refusal in `cause` */
 export const openListener: SocketOpener = async ({ namespace, transport, address, port }) => {
@@ -20,7 +21,7 @@ export const openListener: SocketOpener = async ({ namespace, transport, address
   } catch (cause) {
     const at = formatListen({ host: address, port })
     const where = namespace === undefined ? '' : ` in ${namespace}`
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     throw new FairleadError('HOST', `${transport} ${at}${where} cannot be opened: ${why}`, {
       cause,
     })

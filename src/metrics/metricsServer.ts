@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isIPv6 } from 'node:net'
 import { FairleadError } from '../errors.js'
+import { reasonOf } from '../reason.js'
 
 /** A scraper waits ten seconds by default; nobody has reason to hold a connection idle for longer. */
 const IDLE_TIMEOUT_MS = 15_000
@@ -44,7 +45,7 @@ export class MetricsServer {
       })
     }).catch((cause: unknown) => {
       const where = `${isIPv6(host) ? `[${host}]` : host}:${port}`
-      const why = cause instanceof Error ? cause.message : String(cause)
+      const why = reasonOf(cause)
       throw new FairleadError('HOST', `metrics cannot listen on ${where}: ${why}`, { cause })
     })
   }
@@ -87,7 +88,7 @@ export class MetricsServer {
     try {
       reply(response, 200, metrics.contentType, await metrics.render())
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error)
+      const why = reasonOf(error)
       reply(response, 500, 'text/plain', `cannot render metrics: ${why}\n`)
     }
   }

@@ -9,6 +9,7 @@ import { sumOf } from '../lib/agent.js'
 import { check, checked, title } from '../lib/narrate.js'
 import { type Daemon, sleep, until } from '../lib/netns.js'
 import { CLIENT4, CLIENT6, type Plan, type Replica, VIP4, VIP6, World } from './world.js'
+import { reasonOf } from '../../src/reason.js'
 
 const world = new World()
 
@@ -179,7 +180,7 @@ async function main(): Promise<void> {
 try {
   await main()
 } catch (error) {
-  console.error(`\ndemo failed: ${error instanceof Error ? error.message : String(error)}`)
+  console.error(`\ndemo failed: ${reasonOf(error)}`)
   if (error instanceof Error && error.cause) console.error(error.cause)
   for (const { agent } of world.nodes)
     console.error(`--- ${agent.name}, its last words\n${agent.lastWords()}`)

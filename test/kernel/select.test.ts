@@ -1,5 +1,6 @@
 /** Which backend gets a new flow: 10,000 flows an algorithm. */
 import t from 'tap'
+import { chiSquare, tally } from '../lib/dial.js'
 import { kernelTest, type Datapath } from '../lib/kernel.js'
 import { tcp, tupleOf } from '../lib/packet.js'
 
@@ -15,16 +16,6 @@ function dial(dp: Datapath, client: string, vip: string, count = FLOWS): string[
     const of = { src: client, sport: 2000 + index, dst: vip, dport: 80 }
     return tupleOf(dp.fromContainer(tcp(of)).packet).dst
   })
-}
-
-function tally(chosen: readonly string[]): Map<string, number> {
-  const counts = new Map<string, number>()
-  for (const one of chosen) counts.set(one, (counts.get(one) ?? 0) + 1)
-  return counts
-}
-
-function chiSquare(counts: readonly number[], expected: number): number {
-  return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0)
 }
 
 /** Degrees of freedom → the value that chance exceeds once in a thousand (NIST tables). */
@@ -69,7 +60,7 @@ for (const { name, client, vip, backend } of FAMILIES) {
           const counts = tally(chosen)
           const even = chiSquare(
             backends.map((one) => counts.get(one) ?? 0),
-            FLOWS / count,
+            backends.map(() => FLOWS / count),
           )
           const critical = CRITICAL[count - 1] ?? 0
           t.ok(even < critical, `${count} backends: chi-square ${even.toFixed(2)} < ${critical}`)

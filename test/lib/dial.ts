@@ -24,14 +24,3 @@ export function chiSquare(counts: readonly number[], expected: readonly number[]
 
 /** Degrees of freedom → the value that chance exceeds once in a thousand (NIST tables). */
 export const CRITICAL = { 1: 10.828, 4: 18.467, 6: 22.458, 9: 27.877 } as const
-
-/** Numbers that look random and are the same in each run (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let x = Math.imul(state ^ (state >>> 15), state | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 4294967296
-  }
-}

@@ -9,6 +9,7 @@ import { createSocket } from 'node:dgram'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { reasonOf } from '../../src/reason.js'
 
 export interface Tally {
   ok: number
@@ -149,7 +150,7 @@ async function forever(what: string, action: () => Promise<void>): Promise<never
       await action()
     } catch (error) {
       tally.failed++
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       const at = new Date().toISOString().slice(14, 23)
       if (tally.errors.length < 10) tally.errors.push(`${at} ${what}: ${reason}`)
     }

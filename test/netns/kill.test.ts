@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { LoadScene } from '../lib/loadScene.js'
 import { sleep } from '../lib/netns.js'
+import { seeded } from '../lib/seeded.js'
 
 const KILLS_READY = 30
 const KILLS_STARTING = 4
@@ -10,17 +11,6 @@ const SEED = 20_260_101
 const MAX_DELAY_MS = 700
 
 t.setTimeout(400_000)
-
-/** mulberry32: the same delays in every run. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let x = Math.imul(state ^ (state >>> 15), state | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 t.test('34 killed agents, and no request fails', async (t) => {
   const scene = await LoadScene.build(t, 3)
@@ -32,7 +22,7 @@ t.test('34 killed agents, and no request fails', async (t) => {
   await scene.loaded(({ ok, kept }) => ok > 0 && kept > 0)
   const pins = (directory: string) => readdirSync(`${agent.pins}/${directory}`).sort()
   const before = { links: pins('links'), maps: pins('maps') }
-  const next = random(SEED)
+  const next = seeded(SEED)
   let kills = 0
   const kill = async (): Promise<void> => {
     await agent.stop('SIGKILL')

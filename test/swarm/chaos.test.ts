@@ -6,7 +6,7 @@
  */
 import { randomInt } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { seeded } from '../lib/dial.js'
+import { seeded } from '../lib/seeded.js'
 import { image } from '../lib/engine.js'
 import { run, sleep } from '../lib/netns.js'
 import { kernelView, type KernelView } from './kernelView.js'
@@ -18,6 +18,7 @@ import {
   type SwarmState,
   type SwarmTask,
 } from './swarmView.js'
+import { reasonOf } from '../../src/reason.js'
 
 const CHAOS_MS = 180_000
 const SETTLE_MS = 110_000
@@ -151,9 +152,7 @@ class Chaos {
   async settled(what: string): Promise<void> {
     const started = Date.now()
     for (;;) {
-      const differs = await this.#difference().catch((error: unknown) =>
-        error instanceof Error ? error.message : String(error),
-      )
+      const differs = await this.#difference().catch((error: unknown) => reasonOf(error))
       const seconds = ((Date.now() - started) / 1000).toFixed(1)
       if (differs === '') {
         this.t.pass(`${what}: swarm, kernel and names agree after ${seconds} s`)

@@ -5,6 +5,7 @@
 import { request, type IncomingMessage } from 'node:http'
 import type { z } from 'zod'
 import { FairleadError } from '../../errors.js'
+import { reasonOf } from '../../reason.js'
 
 /** The newest version whose answers were read with care; an older engine is asked in its own. */
 const NEWEST = [1, 47] as const
@@ -177,7 +178,7 @@ export class EngineApi {
   }
 
   #failure(path: string, cause: unknown): FairleadError {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     const { socketPath } = this.#options
     return new FairleadError(
       'ENGINE',

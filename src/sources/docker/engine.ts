@@ -17,6 +17,7 @@ import {
   type Info,
   type NetworkAnswer,
 } from './shapes.js'
+import { reasonOf } from '../../reason.js'
 
 /** pino's shape. */
 export interface Log {
@@ -112,7 +113,7 @@ export class Engine {
         const why = await this.#follow(() => (backoffMs = MIN_BACKOFF_MS))
         log.info({ reason: why }, 'the stream of events ended')
       } catch (error) {
-        this.#tell(error instanceof Error ? error.message : String(error))
+        this.#tell(reasonOf(error))
       }
       await pause(backoffMs, undefined, { signal: this.#closing.signal }).catch(() => undefined)
       backoffMs = Math.min(backoffMs * 2, maxBackoffMs)
@@ -254,7 +255,7 @@ export class Engine {
       this.#show()
     } catch (error) {
       // The stream may be well while answers are not: opening it anew begins with a look at all.
-      this.#tell(error instanceof Error ? error.message : String(error))
+      this.#tell(reasonOf(error))
       this.#stream?.close()
     }
   }

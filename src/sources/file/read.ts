@@ -11,6 +11,7 @@ import {
   type BigIntStats,
 } from 'node:fs'
 import { FairleadError } from '../../errors.js'
+import { reasonOf } from '../../reason.js'
 
 /** Some 40,000 services of ten backends. Parsing takes more than half a second a MiB. */
 export const MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -37,7 +38,7 @@ export function readBounded(path: string): FileText {
     }
   } catch (error) {
     if (error instanceof FairleadError) throw error
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = reasonOf(error)
     throw new FairleadError('FILE', `${path}: cannot be read: ${reason}`, { cause: error })
   }
 }

@@ -7,6 +7,7 @@ import { family } from '../../model/address.js'
 import type { CheckResult } from '../../model/observe.js'
 import type { Family, HealthCheck } from '../../model/types.js'
 import { execute } from './exec.js'
+import { reasonOf } from '../../reason.js'
 
 /** What the host does for probes; both work from within a network namespace. */
 export interface ProbeOpener {
@@ -150,6 +151,6 @@ function failure(error: Error & { readonly code?: unknown }): Outcome {
 
 /** Short, on one line. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
+  const text = reasonOf(error)
   return text.replace(/\s+/g, ' ').trim().slice(0, 200)
 }

@@ -2,9 +2,11 @@
  * A swarm's services and tasks, as a manager knows them from its store and a worker from the gossip of
  * the networks that it has tasks on. Pure: from answers of the engine to one form.
  */
-import { canonicalAddress, isAddress, isUnicast } from '../../model/address.js'
+import { isUnicast } from '../../model/address.js'
+import { groupBy } from '../../model/groupBy.js'
 import type { BackendState, Mode, Port } from '../../model/types.js'
 import { byAge } from '../docker/age.js'
+import { hostBeforePort, hostOf } from './address.js'
 import type { GossipAnswer, NodeAnswers, ServiceAnswers, TaskAnswers } from './shapes.js'
 
 export interface SwarmTask {
@@ -81,11 +83,8 @@ export function nodesOf(nodes: NodeAnswers): string[] {
 
 /** A manager that has not heard of itself from another one has 0.0.0.0, or a loopback address, there. */
 function addressOfNode({ Status, ManagerStatus }: NodeAnswers[number]): string | undefined {
-  const named = [
-    Status.Addr,
-    ManagerStatus?.Addr.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1') ?? '',
-  ]
-  return named.map(hostOf).find((address) => address !== undefined && isReachable(address))
+  const named = [hostOf(Status.Addr), hostBeforePort(ManagerStatus?.Addr ?? '')]
+  return named.find((address) => address !== undefined && isReachable(address))
 }
 
 /** From other nodes, that is. */
@@ -185,10 +184,10 @@ export function withKnown(
   known: readonly SwarmService[],
 ): SwarmService[] {
   const heard = new Set(gossip.map(({ networkId }) => networkId))
+  const keyOf = ({ name, networkId }: SwarmService) => `${networkId} ${name}`
+  const knownBy = new Map(known.map((service) => [keyOf(service), service]))
   const labelled = gossip.map((service) => {
-    const before = known.find(
-      ({ name, networkId }) => name === service.name && networkId === service.networkId,
-    )
+    const before = knownBy.get(keyOf(service))
     if (before === undefined) return service
     const { labels, publish } = before
     return { ...service, labels, ...(sameNumbers(publish, service.publish) && { publish }) }
@@ -212,20 +211,4 @@ export function nodesOfGossip({ Peers }: GossipAnswer): string[] {
 function slotOf(name: string): { slot?: string } {
   const part = name.split('.').at(-2) ?? ''
   return /^\d{1,9}$/.test(part) ? { slot: part } : {}
-}
-
-/** The address of `10.0.0.9/24`; undefined for what is none (`<nil>`). */
-function hostOf(text: string): string | undefined {
-  const address = text.split('/')[0] ?? ''
-  return isAddress(address) ? canonicalAddress(address) : undefined
-}
-
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>()
-  for (const item of items) {
-    const group = groups.get(keyOf(item))
-    if (group === undefined) groups.set(keyOf(item), [item])
-    else group.push(item)
-  }
-  return groups
 }

@@ -6,6 +6,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FairleadError } from '../../errors.js'
+import { reasonOf } from '../../reason.js'
 
 export interface Credentials {
   readonly cert: string
@@ -36,7 +37,7 @@ export async function readCredentials(root: string): Promise<Credentials> {
     const swarm = organization(new X509Certificate(cert).subject)
     return { cert, key: withoutHeaders(key), ca, swarm }
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = reasonOf(cause)
     throw new FairleadError('ENGINE', `the swarm's certificate of this node: ${why}`, { cause })
   }
 }

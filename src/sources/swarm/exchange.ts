@@ -1,10 +1,11 @@
 /** Who of the swarm's agents tells whom: those of managers tell, those of workers listen. */
-import { canonicalAddress, isAddress } from '../../model/address.js'
 import type { Log } from '../docker/engine.js'
 import type { Info } from '../docker/shapes.js'
+import { hostBeforePort } from './address.js'
 import { Listener } from './listener.js'
 import { Teller } from './teller.js'
 import type { Told } from './wire.js'
+import { reasonOf } from '../../reason.js'
 
 export interface ExchangeOptions {
   /** On which managers' agents listen; 0: nothing is exchanged. */
@@ -61,7 +62,7 @@ export class Exchange {
   }
 
   #listen(root: string, managers: readonly { readonly Addr: string }[]): void {
-    this.#managers = managers.flatMap(({ Addr }) => hostOf(Addr) ?? [])
+    this.#managers = managers.flatMap(({ Addr }) => hostBeforePort(Addr) ?? [])
     const { port, onTold, log } = this.#options
     const options = { port, root, onTold, log, managers: () => this.#managers }
     this.#listener ??= new Listener(options)
@@ -87,7 +88,7 @@ export class Exchange {
     } catch (error) {
       teller.close()
       this.#again = performance.now() + AGAIN_MS
-      const reason = error instanceof Error ? error.message : String(error)
+      const reason = reasonOf(error)
       if (reason !== this.#trouble) log.warn({ reason }, 'workers are not told of the swarm')
       this.#trouble = reason
     }
@@ -97,10 +98,4 @@ export class Exchange {
     this.#teller?.teller.close()
     this.#teller = undefined
   }
-}
-
-/** `192.0.2.1:2377`, `[2001:db8::1]:2377` */
-function hostOf(text: string): string | undefined {
-  const host = text.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
-  return isAddress(host) ? canonicalAddress(host) : undefined
 }

@@ -7,6 +7,7 @@
  */
 import { rangeOf } from '../docker/pools.js'
 import { canonicalAddress, isAddress } from '../../model/address.js'
+import { groupBy } from '../../model/groupBy.js'
 import type { Alias, Backend, Network, Port, ServiceSpec, Snapshot } from '../../model/types.js'
 import type { SwarmService, SwarmTask } from './cluster.js'
 import { backendOf, describedBy, localAddresses, localPlaces, type SwarmView } from './local.js'
@@ -35,8 +36,7 @@ export function publishedOf(
       },
     }),
   }
-  const specs = [...new Set(services.map(({ name }) => name))].flatMap((name) => {
-    const parts = services.filter((service) => service.name === name)
+  const specs = [...groupBy(services, ({ name }) => name)].flatMap(([name, parts]) => {
     const [spec] = describedBy(name, network, parts[0]?.labels ?? {}).specs
     return spec === undefined ? [] : publishedSpec(spec, parts, view, overlays)
   })

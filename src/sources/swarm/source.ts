@@ -32,6 +32,7 @@ import { gatewayShape, gossipShape, nodeShape, serviceShape, taskShape } from '.
 import { snapshotOf } from './snapshot.js'
 import { takenServices, withoutIdle } from './taken.js'
 import type { Told } from './wire.js'
+import { reasonOf } from '../../reason.js'
 
 export interface SwarmSourceOptions {
   readonly api: EngineApi
@@ -159,7 +160,7 @@ export class SwarmSource {
       this.#publish(withoutIdle({ ...snapshot, problems }, takeover))
     } catch (error) {
       this.#failures++
-      this.#tell(error instanceof Error ? error.message : String(error))
+      this.#tell(reasonOf(error))
     }
     return true
   }

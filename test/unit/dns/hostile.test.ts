@@ -5,6 +5,7 @@ import { Forwarder, Waiting } from '../../../src/dns/forward.js'
 import { decodeQuestion, HEADER_BYTES, peekQuery } from '../../../src/dns/query.js'
 import { Responder } from '../../../src/dns/responder.js'
 import { buildZone } from '../../../src/dns/zone.js'
+import { seeded } from '../../lib/seeded.js'
 import { dig, exchange, Recorder, scene, serve } from './fixture.js'
 
 function responder(seen: Recorder): Responder {
@@ -213,15 +214,4 @@ function readersAgree(bytes: Buffer): boolean {
   const { name, type } = read
   const again = encode({ type: 'query', questions: [{ name, type: type as RecordType }] })
   return again.toString('latin1', HEADER_BYTES) === peeked.key
-}
-
-/** mulberry32 */
-function seeded(seed: number): () => number {
-  let at = seed
-  return () => {
-    at = (at + 0x6d2b79f5) | 0
-    let mixed = Math.imul(at ^ (at >>> 15), 1 | at)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
 }
