@@ -75,6 +75,30 @@ static __always_inline struct admission *admission_open(const struct packet *pkt
 	return adm;
 }
 
+/*
+ * begins_plainly() - does a packet without a row under its own key have none elsewhere?
+ *
+ * Nothing is left for admit() to find then, and a call costs as much as a lookup.
+ */
+static __always_inline bool begins_plainly(const struct packet *pkt)
+{
+	return !overflow_marked(pkt->sport) && (starts_tcp(pkt) || !overflow_marked(pkt->dport));
+}
+
+/* admission_begin() - what admit() leaves to start() of such a packet. */
+static __always_inline void admission_begin(struct admission *adm, const union flow_key *key,
+					    const bool v6)
+{
+	if (v6)
+		adm->key.v6 = key->v6;
+	else
+		adm->key.v4 = key->v4;
+	adm->now = now_jiffies();
+	adm->reselects = 0;
+	adm->embryonic = true;
+	adm->place = PLACE_VACANT;
+}
+
 static __always_inline int drop(enum drop_reason reason)
 {
 	count_drop(reason, packet_path);

@@ -154,18 +154,22 @@ static long look_at(__u32 turn, struct search **held)
 
 /*
  * first_choice() - the slot that the algorithm names, where nothing has to be compared.
+ * @id: usable only when a backend is returned
  *
- * Returns the backend's id; 0: it will not do, or a search is needed.
+ * Returns the backend's row; NULL: it will not do, or a search is needed.
  */
-static __always_inline __u32 first_choice(const struct search *search)
+static __always_inline struct backend *first_choice(const struct search *search, __u32 *id)
 {
 	__u32 index = search->ring + search->slot;
 	__u32 *cell;
 
 	if (search->least || search->upper)
-		return 0;
+		return NULL;
 	cell = bpf_map_lookup_elem(&slots, &index);
-	return cell && backend_of(*cell, search->service) ? *cell : 0;
+	if (!cell)
+		return NULL;
+	*id = *cell;
+	return backend_of(*cell, search->service);
 }
 
 /*
@@ -178,13 +182,8 @@ static __always_inline __u32 first_choice(const struct search *search)
  */
 __noinline __u32 search_ring(struct search *search)
 {
-	__u32 id;
-
 	if (!search)
 		return 0;
-	id = first_choice(search);
-	if (id)
-		return id;
 	/* The context has to be on the stack. */
 	bpf_loop(search->tries, look_at, &search, 0);
 	if (search->best)
@@ -232,10 +231,13 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 	}
 	plan_search(svc, service_id, asker,
 		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], search);
-	*backend_id = search_ring(search);
-	if (!*backend_id)
-		return search->overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
-	*backend = backend_of(*backend_id, service_id);
+	*backend = first_choice(search, backend_id);
+	if (!*backend) {
+		*backend_id = search_ring(search);
+		if (!*backend_id)
+			return search->overloaded ? DROP_OVERLOADED : DROP_BAD_SLOT;
+		*backend = backend_of(*backend_id, service_id);
+	}
 	if (!*backend)
 		return DROP_BAD_SLOT;
 	if (svc->affinity_seconds && !asker->skip &&

@@ -136,7 +136,11 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	    !overflow_marked(pkt.sport))
 		return VERDICT_PASS;
 	adm->vip = *vip;
-	return VERDICT_ADMIT;
+	/* At the edge the flow may be one of snat, which is looked for first. */
+	if (!network_id || !vacant || !begins_plainly(&pkt))
+		return VERDICT_ADMIT;
+	admission_begin(adm, &key, v6);
+	return VERDICT_START;
 }
 
 /* sort_out() - what becomes of a packet that is neither TCP nor UDP, or not whole. */
