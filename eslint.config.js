@@ -7,11 +7,11 @@ export default tseslint.config(
   },
   js.configs.recommended,
   {
-    files: ['**/*.ts'],
+    files: ['**/*.ts', '**/*.tsx'],
     extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],
     languageOptions: {
       parserOptions: {
-        project: ['./tsconfig.json', './native/tsconfig.json'],
+        project: ['./tsconfig.json', './src/web/tsconfig.json', './native/tsconfig.json'],
         tsconfigRootDir: import.meta.dirname,
       },
     },

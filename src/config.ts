@@ -12,7 +12,12 @@ import { durationMs, parsePortRange, type PortRange } from './sources/file/field
 import { parseFile, type ParsedFile } from './sources/file/parse.js'
 import { readBounded } from './sources/file/read.js'
 import { readFile, type FileReading } from './sources/file/reading.js'
-import { agentSchema, DEFAULT_LIMITS, type AgentSection } from './sources/file/schema.js'
+import {
+  agentSchema,
+  DEFAULT_LIMITS,
+  LOG_FORMATS,
+  type AgentSection,
+} from './sources/file/schema.js'
 import type { TakeoverMode } from './sources/takeover.js'
 
 /** Rows that the kernel maps are made for. */
@@ -55,6 +60,15 @@ export interface EdgeConfig {
   readonly statelessAbove?: number
 }
 
+/** The web page, and the API by TCP. */
+export interface HttpConfig {
+  readonly listen: ListenAddress
+  /** Of the file that has the token. */
+  readonly tokenPath: string
+  /** Host names by which it is reached, besides addresses and `localhost`; lower case. */
+  readonly names: readonly string[]
+}
+
 /** The container engine of this node. */
 export interface DockerConfig {
   readonly socketPath: string
@@ -72,7 +86,7 @@ export interface DockerConfig {
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
-export type LogFormat = 'text' | 'json'
+export type LogFormat = (typeof LOG_FORMATS)[number]
 
 export interface Config {
   /** Absolute path of the file that all of this and the services come from. */
@@ -81,6 +95,8 @@ export interface Config {
   readonly socketPath: string
   /** Absent: no metrics listener. */
   readonly metricsListen?: ListenAddress
+  /** Absent: no page, and the API on the socket alone. */
+  readonly http?: HttpConfig
   /** With more backends than this, metrics are of services as a whole; absent: the default. */
   readonly metricsBackends?: number
   readonly statePath: string
@@ -110,6 +126,7 @@ export type Overrides = Partial<
 > & {
   /** Without `agent.docker` it says nothing. */
   readonly takeover?: TakeoverMode
+  readonly logFormat?: LogFormat
 }
 
 /**
@@ -157,7 +174,7 @@ export function configOf(path: string, file: ParsedFile, overrides: Overrides = 
 function configFrom(
   path: string,
   agent: AgentSection,
-  { takeover, ...overrides }: Overrides,
+  { takeover, logFormat, ...overrides }: Overrides,
 ): Config {
   const metrics = agent.metrics === undefined ? undefined : parseListen(agent.metrics)
   return Object.freeze({
@@ -165,6 +182,7 @@ function configFrom(
     nodeName: agent.node?.toLowerCase() ?? hostname().split('.')[0]?.toLowerCase() ?? 'node',
     socketPath: agent.socket ?? '/run/fairlead/fairlead.sock',
     ...(metrics === undefined ? {} : { metricsListen: metrics }),
+    ...(agent.http && { http: httpOf(agent.http) }),
     ...(agent.metricsBackends !== undefined && { metricsBackends: agent.metricsBackends }),
     statePath: agent.state ?? '/var/lib/fairlead/state.json',
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
@@ -177,9 +195,17 @@ function configFrom(
       docker: { ...dockerOf(agent.docker), ...(takeover !== undefined && { takeover }) },
     }),
     limits: limitsOf(agent.limits ?? {}),
-    log: { level: agent.log?.level ?? 'info', format: agent.log?.format ?? 'json' },
+    log: { level: agent.log?.level ?? 'info', format: logFormat ?? agent.log?.format ?? 'json' },
     ...overrides,
   })
+}
+
+function httpOf({ listen, token, names = [] }: NonNullable<AgentSection['http']>): HttpConfig {
+  return {
+    listen: listen === undefined ? { host: '127.0.0.1', port: 9752 } : parseListen(listen, 9752),
+    tokenPath: token,
+    names: names.map((name) => name.toLowerCase()),
+  }
 }
 
 function edgeOf({

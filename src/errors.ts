@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'CAPABILITY' // a Linux capability is missing
   | 'HOST' // a namespace, link or listener
   | 'ENGINE' // the container engine does not answer, or answered with an error
+  | 'BUSY' // as many do it already as may
   | 'AGENT' // the agent does not answer, or answered with an error
 
 export class FairleadError extends Error {

@@ -6,8 +6,19 @@ import { pino, type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import { ApiServer } from './api/apiServer.js'
 import { refuseLive } from './api/claimSocket.js'
+import { HttpServer } from './api/httpServer.js'
+import { Journal } from './api/journal.js'
+import { Live } from './api/live.js'
+import type { ApiOptions } from './api/routes.js'
+import { Token } from './api/token.js'
 import { version } from './api/version.js'
-import { type Config, type DockerConfig, type Overrides, readConfig } from './config.js'
+import {
+  type Config,
+  type DockerConfig,
+  type HttpConfig,
+  type Overrides,
+  readConfig,
+} from './config.js'
 import { Dataplane } from './dataplane/dataplane.js'
 import { detach } from './dataplane/detach.js'
 import { DnsServer } from './dns/server.js'
@@ -18,8 +29,7 @@ import { Notifier, takeNotifierSettings } from './host/notify.js'
 import { probeOpener } from './host/probes.js'
 import { openListener } from './host/sockets.js'
 import { Metrics } from './metrics/metrics.js'
-import { MetricsServer } from './metrics/metricsServer.js'
-import { formatListen } from './model/address.js'
+import { formatListen, isLoopback } from './model/address.js'
 import { Model } from './model/model.js'
 import type { ChangeObserver, SnapshotNote } from './model/observe.js'
 import type { Problem, Snapshot, State } from './model/types.js'
@@ -144,6 +154,18 @@ function engineViews({ socketPath }: DockerConfig): { name: string; from: string
   return EngineSources.sourceNames.map((name) => ({ name, from: socketPath }))
 }
 
+function openPage(
+  { listen, token, names }: HttpConfig & { readonly token: Token },
+  options: ApiOptions,
+  log: Logger,
+): Promise<HttpServer> {
+  if (!isLoopback(listen.host)) {
+    const address = formatListen(listen)
+    log.warn({ address }, 'the token and all answers cross the network in clear: put TLS in front')
+  }
+  return HttpServer.ofPage({ ...options, ...listen, token, names })
+}
+
 /** For the service manager's status line. */
 function statusLine({ services, networks, problems }: State): string {
   const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`
@@ -181,6 +203,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   // Before anything is touched that another agent of this node would be holding.
   await refuseLive(config.socketPath)
   const stateFile = await StateFile.open(config.statePath)
+  const token = config.http && (await Token.read(config.http.tokenPath))
   const model = new Model({
     sources: [FileSource.sourceName, ...(config.docker ? EngineSources.sourceNames : [])],
     reporters: ['state', 'dataplane', 'dns', 'engine'],
@@ -242,10 +265,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   })
   const answering = (): void => notifier.ready()
   const distributor = new Distributor(dataplane, dns, metrics.changes, answering, onError)
+  const journal = new Journal({ health: () => health })
   let waiting = config.docker !== undefined
   const tell = (state: State): void => {
     if (waiting || state.revision === 0) return
     log.info({ revision: state.revision, services: state.services.size }, 'new state')
+    journal.note(state)
     metrics.changes.stated(state.revision)
     distributor.send(state)
     health.apply(state.networks, model.declared)
@@ -293,11 +318,11 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       },
       log,
     })
-  const api = new ApiServer({
-    ...shared,
+  const answers = () => Math.min(distributor.named, dataplane.settledRevision)
+  const told = { ...shared, node: config.nodeName, answering: answers, onError }
+  const apiOptions: ApiOptions = {
+    ...told,
     health,
-    socketPath: config.socketPath,
-    node: config.nodeName,
     ipvs,
     ...(takeover && { takeover }),
     sources: [
@@ -305,14 +330,18 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       ...(config.docker ? engineViews(config.docker) : []),
     ],
     metrics,
-    answering: () => Math.min(distributor.named, dataplane.settledRevision),
+    ...{ journal, live: new Live({ ...told, journal }) },
     reload: () => notifier.reloading(() => source.reload()),
-    onError,
-  })
-  const listener = config.metricsListen && new MetricsServer({ ...config.metricsListen, metrics })
+  }
+  const api = new ApiServer({ ...apiOptions, socketPath: config.socketPath })
+  const listeners: HttpServer[] = []
+  if (config.metricsListen)
+    listeners.push(HttpServer.ofMetrics({ ...config.metricsListen, metrics }))
+  if (config.http && token)
+    listeners.push(await openPage({ ...config.http, token }, apiOptions, log))
 
   await api.listen()
-  await listener?.listen()
+  for (const listener of listeners) await listener.listen()
   await source.start(reading)
   engine?.start()
   const patience = setTimeout(open, enginesFirstMs)
@@ -326,7 +355,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   clearTimeout(patience)
   await engine?.close()
   health.close()
-  await Promise.all([source.close(), listener?.close(), api.close(), dns.close()])
+  const servers = [api, ...listeners].map((server) => server.close())
+  await Promise.all([source.close(), ...servers, dns.close()])
   await dataplane.close()
   if (options.detachOnExit) await detach(config.pinPath)
   await notifier.close()

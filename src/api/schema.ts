@@ -7,34 +7,35 @@ import { flowStates } from '../model/flows.js'
 import { ALGORITHMS } from '../model/types.js'
 
 const count = z.number()
-const path = z.enum(['tc', 'sock', 'xdp'])
+/** The hook family that handled a connection. */
+export const pathSchema = z.enum(['tc', 'sock', 'xdp'])
 
-/** Totals since the kernel maps were made; bytes count from the IP header on. */
-export const countersSchema = z.object({
-  path,
+/** Client to service is `in`; bytes count from the IP header on. */
+export const traffic = {
   packetsIn: count,
   bytesIn: count,
   packetsOut: count,
   bytesOut: count,
   connections: count,
-  /** Those that have not ended; not of UDP on the socket path. tc has XDP's too, if both carried. */
-  active: count,
-  /** Those that have ended and are still remembered. */
-  inactive: count,
+}
+
+/** Totals since the kernel maps were made. */
+export const countersSchema = z.object({
+  path: pathSchema,
+  ...traffic,
+  active: count.describe(
+    "Those that have not ended; not of UDP on the socket path. tc has XDP's too, if both carried.",
+  ),
+  inactive: count.describe('Those that have ended and are still remembered.'),
 })
 
 export const backendHealthSchema = z.object({
-  /** Absent: no result yet. */
-  healthy: z.boolean().optional(),
-  /** How long it has been so. */
-  sinceSeconds: z.number().optional(),
-  /** The last result: `ok`, or why not, and in words. */
-  result: z.string().optional(),
+  healthy: z.boolean().optional().describe('Absent: no result yet.'),
+  sinceSeconds: z.number().optional().describe('How long it has been so.'),
+  result: z.string().optional().describe('The last result: `ok`, or why not, and in words.'),
   error: z.string().optional(),
-  /** How long ago that came. */
-  ageSeconds: z.number().optional(),
-  /** Results in a row that were all `ok`, or all not. */
-  consecutive: count,
+  ageSeconds: z.number().optional().describe('How long ago that came.'),
+  consecutive: count.describe('Results in a row that were all `ok`, or all not.'),
 })
 
 const families = z.array(z.union([z.literal(4), z.literal(6)]))
@@ -50,12 +51,11 @@ export const serviceHealthSchema = z.object({
   rise: count,
   fall: count,
   quorum: z.number().optional(),
-  /** Families of which all backends fail and are used all the same. */
-  failOpen: families,
-  /** Families that are refused, having less healthy weight than the quorum. */
-  belowQuorum: families,
-  /** Checks so far, by result. */
-  checks: z.record(z.string(), count),
+  failOpen: families.describe('Families of which all backends fail and are used all the same.'),
+  belowQuorum: families.describe(
+    'Families that are refused, having less healthy weight than the quorum.',
+  ),
+  checks: z.record(z.string(), count).describe('Checks so far, by result.'),
 })
 
 export const backendSchema = z.object({
@@ -66,10 +66,15 @@ export const backendSchema = z.object({
   hostname: z.string().optional(),
   node: z.string().optional(),
   priority: z.number().optional(),
-  /** One row a path that has ever counted. */
-  counters: z.array(countersSchema),
-  /** Of a backend that is checked. */
-  health: backendHealthSchema.optional(),
+  counters: z.array(countersSchema).describe('One row a path that has ever counted.'),
+  health: backendHealthSchema.optional().describe('Of a backend that is checked.'),
+})
+
+export const portSchema = z.object({
+  protocol: z.enum(['tcp', 'udp']),
+  port: z.number(),
+  targetPort: z.number(),
+  name: z.string().optional(),
 })
 
 export const serviceSchema = z.object({
@@ -77,17 +82,20 @@ export const serviceSchema = z.object({
   name: z.string(),
   mode: z.enum(['vip', 'dnsrr']),
   algorithm: z.enum(ALGORITHMS),
-  /** How replies from other nodes get back to clients outside. */
-  return: z.enum(['entry', 'dsr-mac', 'dsr-tunnel', 'snat']).optional(),
-  /** Slots of the table of maglev and sh, if not the default. */
-  tableSize: z.number().optional(),
+  return: z
+    .enum(['entry', 'dsr-mac', 'dsr-tunnel', 'snat'])
+    .optional()
+    .describe('How replies from other nodes get back to clients outside.'),
+  tableSize: z
+    .number()
+    .optional()
+    .describe('Slots of the table of maglev and sh, if not the default.'),
   locality: z.literal('prefer-local').optional(),
   affinity: z
     .object({ timeoutSeconds: z.number(), prefix4: z.number(), prefix6: z.number() })
     .optional(),
   thresholds: z.object({ upper: z.number(), lower: z.number() }).optional(),
   sourceRanges: z.object({ allow: z.array(z.string()), deny: z.array(z.string()) }).optional(),
-  /** Of idle connections, where not the default. */
   timeouts: z
     .object({
       synSeconds: z.number().optional(),
@@ -96,26 +104,23 @@ export const serviceSchema = z.object({
       udpSeconds: z.number().optional(),
       reset: z.boolean().optional(),
     })
-    .optional(),
-  /** How long connections to a draining or removed backend go on, if not as the agent has it. */
-  drainSeconds: z.number().optional(),
+    .optional()
+    .describe('Of idle connections, where not the default.'),
+  drainSeconds: z
+    .number()
+    .optional()
+    .describe(
+      'How long connections to a draining or removed backend go on, if not as the agent has it.',
+    ),
   ttlSeconds: z.number(),
   vips: z.array(z.string()),
-  /** Empty in mode vip: every TCP and UDP port. */
-  ports: z.array(
-    z.object({
-      protocol: z.enum(['tcp', 'udp']),
-      port: z.number(),
-      targetPort: z.number(),
-      name: z.string().optional(),
-    }),
-  ),
+  ports: z.array(portSchema).describe('Empty in mode vip: every TCP and UDP port.'),
   aliases: z.array(z.string()),
   backends: z.array(backendSchema),
-  /** The whole service's, those of backends that have left included; one row a path. */
-  counters: z.array(countersSchema),
-  /** Of a service that is checked. */
-  health: serviceHealthSchema.optional(),
+  counters: z
+    .array(countersSchema)
+    .describe("The whole service's, those of backends that have left included; one row a path."),
+  health: serviceHealthSchema.optional().describe('Of a service that is checked.'),
 })
 
 export const networkSchema = z.object({
@@ -135,7 +140,7 @@ export const problemSchema = z.object({
   reason: z.string(),
 })
 
-export const reasonCountSchema = z.object({ reason: z.string(), path, count })
+export const reasonCountSchema = z.object({ reason: z.string(), path: pathSchema, count })
 
 export const mapSchema = z.object({ map: z.string(), entries: count, capacity: count })
 
@@ -150,15 +155,14 @@ export const attachmentSchema = z.object({
 
 export const statusSchema = z.object({
   version: z.string(),
-  /** Name of the node. */
-  node: z.string(),
+  node: z.string().describe('Name of the node.'),
   kernel: z.string(),
   uptimeSeconds: z.number(),
-  /**
-   * `applied`: what the kernel holds, behind `desired` while a change is being written.
-   * `answering`: what both the kernel, with its programs attached, and DNS hold.
-   */
-  revision: z.object({ desired: z.number(), applied: z.number(), answering: z.number() }),
+  revision: z
+    .object({ desired: z.number(), applied: z.number(), answering: z.number() })
+    .describe(
+      '`applied`: what the kernel holds, behind `desired` while a change is being written. `answering`: what both the kernel, with its programs attached, and DNS hold.',
+    ),
   reconcile: z.object({
     cycles: count,
     failures: count,
@@ -171,33 +175,31 @@ export const statusSchema = z.object({
   services: count,
   problems: count,
   attachments: z.array(attachmentSchema),
-  /** Whether this kernel has IPVS. */
-  ipvs: z.enum(['loaded', 'loadable', 'absent']),
-  /** Which of an engine's services are served here; absent: no engine is followed. */
+  ipvs: z.enum(['loaded', 'loadable', 'absent']).describe('Whether this kernel has IPVS.'),
   takeover: z
     .object({ mode: z.enum(['all', 'labelled', 'none']), names: z.array(z.string()) })
-    .optional(),
+    .optional()
+    .describe("Which of an engine's services are served here; absent: no engine is followed."),
   features: z.record(z.string(), z.boolean()),
 })
 
 const endSchema = z.object({ address: z.string(), port: z.number() })
 
 export const flowSchema = z.object({
-  path,
+  path: pathSchema,
   protocol: z.enum(['tcp', 'udp']),
-  /** As IPVS calls it. */
-  state: z.enum(flowStates),
-  /** Until it is forgotten if it stays idle; absent: not known yet. */
-  expiresSeconds: z.number().optional(),
+  state: z.enum(flowStates).describe('As IPVS calls it.'),
+  expiresSeconds: z
+    .number()
+    .optional()
+    .describe('Until it is forgotten if it stays idle; absent: not known yet.'),
   client: endSchema,
-  /** What the client dialled. */
-  vip: endSchema,
-  /** Absent: it has been removed. */
-  backend: endSchema.optional(),
-  /** `network/service`. */
-  service: z.string().optional(),
-  /** The client as the backend sees it, where that is another one. */
-  seenAs: endSchema.optional(),
+  vip: endSchema.describe('What the client dialled.'),
+  backend: endSchema.optional().describe('Absent: it has been removed.'),
+  service: z.string().optional().describe('`network/service`.'),
+  seenAs: endSchema
+    .optional()
+    .describe('The client as the backend sees it, where that is another one.'),
 })
 
 /** A page. Without `next` there are no more; an empty page may have one. */
@@ -205,18 +207,23 @@ export const flowsSchema = z.object({ flows: z.array(flowSchema), next: z.string
 
 /** What may be asked for; all that is given holds. */
 export const flowParametersSchema = z.strictObject({
-  /** A page ends soon after so many. */
-  limit: z.coerce.number<string | number>().int().min(1).max(10_000).default(1_000),
-  /** `next` of the page before. */
-  cursor: z.string().max(100).optional(),
-  path: path.optional(),
+  limit: z.coerce
+    .number<string | number>()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(1_000)
+    .describe('A page ends soon after so many.'),
+  cursor: z.string().max(100).optional().describe('`next` of the page before.'),
+  path: pathSchema.optional(),
   protocol: z.enum(['tcp', 'udp']).optional(),
   state: z.enum(flowStates).optional(),
   network: z.string().optional(),
-  /** `network/service`, or the service alone. */
-  service: z.string().optional(),
-  /** `ADDRESS`, `ADDRESS/PREFIX`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`. */
-  client: z.string().optional(),
+  service: z.string().optional().describe('`network/service`, or the service alone.'),
+  client: z
+    .string()
+    .optional()
+    .describe('`ADDRESS`, `ADDRESS/PREFIX`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`.'),
   vip: z.string().optional(),
   backend: z.string().optional(),
 })
@@ -225,28 +232,28 @@ export const flowParametersSchema = z.strictObject({
 export const totalsSchema = z.object({
   network: z.string(),
   service: z.string(),
-  /** Absent: of the service; empty: what backends that have left had counted. */
-  backend: z.string().optional(),
-  packetsIn: count,
-  bytesIn: count,
-  packetsOut: count,
-  bytesOut: count,
-  connections: count,
+  backend: z
+    .string()
+    .optional()
+    .describe('Absent: of the service; empty: what backends that have left had counted.'),
+  ...traffic,
   active: count,
 })
 
 /** @see totalsSchema */
 export const countersOfSchema = z.object({
-  /** Seconds since the agent started: the time between two answers, whatever the way took. */
-  uptimeSeconds: z.number(),
+  uptimeSeconds: z
+    .number()
+    .describe(
+      'Seconds since the agent started: the time between two answers, whatever the way took.',
+    ),
   counters: z.array(totalsSchema),
 })
 
 export const countersParametersSchema = z.strictObject({
   by: z.enum(['service', 'backend']).default('service'),
   network: z.string().optional(),
-  /** `network/service`, or the service alone. */
-  service: z.string().optional(),
+  service: z.string().optional().describe('`network/service`, or the service alone.'),
 })
 
 export const servicesSchema = z.object({ services: z.array(serviceSchema) })

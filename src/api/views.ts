@@ -2,9 +2,18 @@
 import { groupBy } from '../model/groupBy.js'
 import type { BackendHealth, ServiceHealth } from '../model/observe.js'
 import type { BackendCounters } from '../model/readback.js'
-import type { HealthCheck, Network, Problem, Service, ServiceKey, State } from '../model/types.js'
+import type {
+  Backend,
+  HealthCheck,
+  Network,
+  Problem,
+  Service,
+  ServiceKey,
+  State,
+} from '../model/types.js'
 import { serviceKey } from '../model/types.js'
 import { Pace } from '../pace.js'
+import type { OverviewServiceView } from './liveSchema.js'
 import type {
   BackendView,
   NetworkView,
@@ -70,6 +79,23 @@ function serviceHealthView(check: HealthCheck, found: ServiceHealth): ServiceHea
     belowQuorum: [...found.belowQuorum],
     checks: Object.fromEntries(found.results),
   }
+}
+
+/** @param found what checks have found, if there are any */
+export function overviewServiceView(service: Service, found?: ServiceHealth): OverviewServiceView {
+  const { network, name, mode, algorithm, vips, ports, backends } = service
+  return {
+    ...{ network, name, mode, algorithm },
+    ...{ vips: [...vips], ports: ports.map((port) => ({ ...port })) },
+    backends: backendStates(backends),
+    ...(found && found.failOpen.length > 0 && { failOpen: true }),
+  }
+}
+
+export function backendStates(backends: readonly Backend[]): OverviewServiceView['backends'] {
+  const states = { active: 0, draining: 0, down: 0 }
+  for (const { state } of backends) states[state]++
+  return states
 }
 
 /** What decides who gets which backend; only what was asked for. */

@@ -141,6 +141,11 @@ export function formatListen({ host, port }: ListenAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+/** @param address canonical */
+export function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.')
+}
+
 /** A range of addresses by prefix. Immutable. */
 export class Cidr {
   /** Of IPv4, where bigints would take ten times as long. */

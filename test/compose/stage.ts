@@ -81,7 +81,7 @@ export class ComposeStage {
       agent: {
         docker: { socket: this.engine.socket },
         edge: { interfaces: ['out0'] },
-        log: { format: 'text' },
+        log: { format: 'pretty' },
       },
     })
     this.agent.start()

@@ -34,7 +34,7 @@ class Scene {
     agent.write({
       networks: [],
       services: [],
-      agent: { docker: { socket: engine.socket, dns: true }, log: { format: 'text' } },
+      agent: { docker: { socket: engine.socket, dns: true }, log: { format: 'pretty' } },
     })
     agent.start('--detach-on-exit')
     await agent.ready(engineWaitMs)

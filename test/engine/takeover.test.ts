@@ -77,7 +77,7 @@ class Scene {
       agent: {
         docker: { socket: engine.socket },
         edge: { interfaces: ['eth0'] },
-        log: { format: 'text' },
+        log: { format: 'pretty' },
       },
     })
     const scene = new Scene(lab, node, engine, agent)

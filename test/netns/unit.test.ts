@@ -25,7 +25,7 @@ t.test('the agent does its work within the unit’s limits', async (t) => {
     stringify({
       version: 1,
       agent: {
-        ...{ node: 'node', pins, dns: { upstreams: [] }, log: { format: 'text' } },
+        ...{ node: 'node', pins, dns: { upstreams: [] }, log: { format: 'pretty' } },
         edge: { interfaces: ['eth*'], mode: 'native' },
       },
       networks: networks.map((network) => ({

@@ -62,7 +62,7 @@ export class SwarmStage {
           agent: {
             docker: { socket: engine.socket },
             edge: { interfaces: ['out0'] },
-            log: { format: 'text' },
+            log: { format: 'pretty' },
             ...settings,
           },
         })

@@ -48,6 +48,7 @@ agent:
   node: Node1
   socket: /s
   metrics: "[::1]:9753"
+  http: {listen: "[::1]:80", token: /t, names: [Node1.Example]}
   state: /st
   pins: /p
   cgroup: /c
@@ -59,7 +60,7 @@ agent:
     maxInFlight: 5
     domain: Cluster.Internal
   limits: {flows: 1000}
-  log: {level: debug, format: text}
+  log: {level: debug, format: pretty}
 `
   const path = fileWith(t, text)
   const config = loadConfig(path)
@@ -67,11 +68,12 @@ agent:
     nodeName: 'node1',
     socketPath: '/s',
     metricsListen: { host: '::1', port: 9753 },
+    http: { listen: { host: '::1', port: 80 }, tokenPath: '/t', names: ['node1.example'] },
     statePath: '/st',
     pinPath: '/p',
     cgroupPath: '/c',
     limits: { flows: 1000, services: 16384 },
-    log: { level: 'debug', format: 'text' },
+    log: { level: 'debug', format: 'pretty' },
   })
   t.strictSame(config.dns, {
     listen: [{ host: '127.0.0.153', port: 53 }],
@@ -85,6 +87,9 @@ agent:
     domain: 'cluster.internal',
   })
   t.match(loadConfig(path, { socketPath: '/other' }), { socketPath: '/other', statePath: '/st' })
+  t.match(loadConfig(path, { logFormat: 'json' }), { log: { level: 'debug', format: 'json' } })
+  const short = loadConfig(fileWith(t, 'version: 1\nagent: {http: {token: /t}}\n'))
+  t.match(short, { http: { listen: { host: '127.0.0.1', port: 9752 }, names: [] } })
   t.throws(() => Object.assign(config, { file: 'x' }), TypeError, 'immutable')
   t.end()
 })
@@ -93,6 +98,8 @@ t.test('mistakes name their place', (t) => {
   const cases: [string, RegExp][] = [
     ['{metrics: 9753}', /fairlead\.yaml:2:18 agent\.metrics: must be address:port/],
     ['{metrics: 127.0.0.1}', /needs a port/],
+    ['{http: {}}', /agent\.http\.token: is missing/],
+    ['{http: {token: t}}', /agent\.http\.token: must be an absolute path/],
     ['{sockets: /x}', /agent\.sockets: is an unknown field; did you mean socket\?/],
     ['{socket: x}', /must be an absolute path/],
     ['{limits: {flows: 1}}', /must be an integer 16\.\.16777216, got 1/],

@@ -38,6 +38,9 @@ const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/
 /** An engine's names, which may have dots and capitals. */
 const SERVICE_NAME = /^(?:[\w.-]{1,128}\/)?[\w.-]{1,128}$/
 
+/** `pretty` is for people. */
+export const LOG_FORMATS = ['json', 'pretty'] as const
+
 export const PROTOCOLS = ['tcp', 'udp'] as const
 
 /** `[port:]targetPort[/protocol]`, or undefined if it is not. */
@@ -358,6 +361,18 @@ export const agentSchema = fields(
       10_000_000,
       'With more backends than this, metrics are of services as a whole; default 10000',
     ).optional(),
+    http: fields(
+      {
+        listen: listenAddress(9752, 'address or address:port; default 127.0.0.1:9752').optional(),
+        token: absolutePath('File with the token that requests bring along; mode 0600'),
+        names: list(
+          dottedName('Host name by which the listener is reached'),
+          16,
+          'Besides addresses and localhost',
+        ).optional(),
+      },
+      'The web page, and the API by TCP, to read; absent: nowhere',
+    ).optional(),
     state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
     pins: absolutePath('Directory on bpffs for maps and links').optional(),
     sweep: duration(
@@ -467,7 +482,7 @@ export const agentSchema = fields(
     ).optional(),
     log: fields({
       level: choice(['debug', 'info', 'warn', 'error'], 'Default info').optional(),
-      format: choice(['text', 'json'], 'Default json').optional(),
+      format: choice(LOG_FORMATS, 'Default json; pretty: for a terminal').optional(),
     }).optional(),
   },
   'Settings of the agent; changing them needs a restart',

@@ -1,21 +1,21 @@
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { FairleadError } from '../../../src/errors.js'
-import { MetricsServer } from '../../../src/metrics/metricsServer.js'
+import { HttpServer } from '../../../src/api/httpServer.js'
 
 const metrics = {
   contentType: 'text/plain; version=0.0.4',
   render: () => Promise.resolve(Buffer.from('a 1\n')),
 }
 
-async function listening(t: Test, host = '127.0.0.1', what = metrics): Promise<MetricsServer> {
-  const server = new MetricsServer({ host, port: 0, metrics: what })
+async function listening(t: Test, host = '127.0.0.1', what = metrics): Promise<HttpServer> {
+  const server = HttpServer.ofMetrics({ host, port: 0, metrics: what })
   await server.listen()
   t.teardown(() => server.close())
   return server
 }
 
-const url = (server: MetricsServer, path: string) => `http://127.0.0.1:${server.port ?? 0}${path}`
+const url = (server: HttpServer, path: string) => `http://127.0.0.1:${server.port ?? 0}${path}`
 
 t.test('GET /metrics and /healthz, and nothing else', async (t) => {
   const server = await listening(t)
@@ -44,7 +44,7 @@ t.test('a failure to render is a 500', async (t) => {
 
 t.test('an address in use is a FairleadError that names it', async (t) => {
   const first = await listening(t)
-  const second = new MetricsServer({ host: '127.0.0.1', port: first.port ?? 0, metrics })
+  const second = HttpServer.ofMetrics({ host: '127.0.0.1', port: first.port ?? 0, metrics })
   const error: unknown = await second.listen().catch((error: unknown) => error)
   t.ok(error instanceof FairleadError)
   t.match(error, { code: 'HOST', message: `127.0.0.1:${first.port ?? 0}: listen EADDRINUSE` })
@@ -54,7 +54,7 @@ t.test('an address in use is a FairleadError that names it', async (t) => {
 t.test('an IPv6 address', async (t) => {
   const server = await listening(t, '::1')
   t.equal((await fetch(`http://[::1]:${server.port ?? 0}/healthz`)).status, 200)
-  const taken = new MetricsServer({ host: '::1', port: server.port ?? 0, metrics })
+  const taken = HttpServer.ofMetrics({ host: '::1', port: server.port ?? 0, metrics })
   await t.rejects(taken.listen(), { message: `cannot listen on [::1]:${server.port ?? 0}` })
 })
 
