@@ -54,6 +54,10 @@ static __always_inline struct backend *affinity_get(const struct service *svc,
 	struct affinity *row = bpf_map_lookup_elem(&affinities, key);
 	struct backend *backend;
 
+	if (row) {
+		NOTE(kept, row->backend);
+		NOTE(kept_ns, row->last_seen_ns);
+	}
 	/* Another CPU may have written a later time than @now. */
 	if (!row || row->last_seen_ns + svc->affinity_seconds * NS_PER_SECOND < now)
 		return NULL;
@@ -63,7 +67,8 @@ static __always_inline struct backend *affinity_get(const struct service *svc,
 		return NULL;
 	if (is_overloaded(svc->upper, svc->lower, *backend_id, active_of(*backend_id)))
 		return NULL;
-	row->last_seen_ns = now;
+	if (MAY_WRITE)
+		row->last_seen_ns = now;
 	return backend;
 }
 

@@ -8,11 +8,13 @@
 
 #include <linux/types.h>
 
+#include "effect.h"
+
 /* The network whose containers this instance serves (tc); 0: the outside, at the edge. */
-const volatile __u32 network_id = 0;
+INSTANCE __u32 network_id = 0;
 
 /* Whom this instance counts for: enum hook_path; 0 is PATH_TC. */
-const volatile __u32 packet_path = 0;
+INSTANCE __u32 packet_path = 0;
 
 /* At the edge: this node's addresses, where tunnels begin and end; 0: none of the family. */
 const volatile __be32 edge_addr4 = 0;
@@ -33,7 +35,7 @@ const volatile __u32 stateless_above = 0;
 const volatile __u32 rate_window_jiffies = 250;
 
 /* The bridge that joins the network's containers; 0: they are routed. */
-const volatile __u32 bridge_ifindex = 0;
+INSTANCE __u32 bridge_ifindex = 0;
 const volatile __u8 bridge_mac[6] = {0};
 
 /* The address that VIPs inside a subnet resolve to. Locally administered. */
@@ -63,6 +65,6 @@ const volatile __u8 has_set_retval = 1;
  * again. 2: replies too, because no program of the old layout runs before this one.
  * The agent loads the programs anew without this once all is copied.
  */
-const volatile __u8 flows_incomplete = 0;
+INSTANCE __u8 flows_incomplete = 0;
 
 #endif

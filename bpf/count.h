@@ -18,7 +18,7 @@ static __always_inline void count_add(__u64 *counter, __u64 amount, const enum h
 {
 	if (path == PATH_SOCK)
 		__sync_fetch_and_add(counter, amount);
-	else
+	else if (MAY_WRITE)
 		*counter += amount;
 }
 
@@ -30,6 +30,7 @@ static __always_inline void count_drop(enum drop_reason reason, const enum hook_
 
 	if (reason == DROP_NONE)
 		return;
+	NOTE(drop, reason);
 	row = bpf_map_lookup_elem(&drops, &index);
 	if (row)
 		count_add(row, 1, path);
@@ -40,6 +41,7 @@ static __always_inline void count_event(enum event event, const enum hook_path p
 	__u32 index = (__u32)event * PATH_COUNT + path;
 	__u64 *row = bpf_map_lookup_elem(&events, &index);
 
+	NOTE(events, explanation.events | 1U << event);
 	if (row)
 		count_add(row, 1, path);
 }

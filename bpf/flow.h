@@ -283,7 +283,8 @@ static __always_inline void flow_end(struct flow *row, enum flow_end reason)
 {
 	if (row->flags & (FLOW_ENDED | FLOW_DIRECT))
 		return;
-	row->flags |= FLOW_ENDED;
+	if (MAY_WRITE)
+		row->flags |= FLOW_ENDED;
 	count_end(reason, packet_path);
 	if (backend_alive(row->backend, row->service, row->incarnation))
 		count_active(row->backend, false, PATH_TC);
@@ -340,6 +341,8 @@ static __always_inline struct flow *flow_known(const struct packet *pkt, union f
  */
 static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
 {
+	if (!MAY_WRITE)
+		return;
 	if ((row->flags & FLOW_RESET) && (flags & FLOW_ESTABLISHED))
 		row->flags &= ~FLOW_RESET;
 	if (flags & ~row->flags) {

@@ -33,6 +33,8 @@ static __always_inline bool is_overloaded(__u32 upper, __u32 lower, __u32 backen
 	mark = bpf_map_lookup_elem(&overloads, &backend_id);
 	if (!mark)
 		return false;
+	if (!MAY_WRITE)
+		return active >= upper || (*mark && active >= lower);
 	if (active >= upper)
 		*mark = 1;
 	else if (*mark && active < lower)
@@ -45,7 +47,7 @@ static __always_inline void fill_up(__u32 upper, __u32 backend_id, __u64 active)
 {
 	__u32 *mark;
 
-	if (!upper || active + 1 < upper)
+	if (!MAY_WRITE || !upper || active + 1 < upper)
 		return;
 	mark = bpf_map_lookup_elem(&overloads, &backend_id);
 	if (mark)

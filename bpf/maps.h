@@ -17,6 +17,8 @@
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
 
+#include "effect.h"
+
 /* Raised whenever a pinned record changes shape or meaning. */
 #define LAYOUT_VERSION 2
 

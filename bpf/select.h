@@ -95,6 +95,7 @@ static __always_inline void plan_search(const struct service *svc, __u32 service
 		return;
 	}
 	step = __sync_fetch_and_add(placed, 1);
+	NOTE(placed, step);
 	if (search->sampled) {
 		search->slot = drawn(service_id, slots, 2 * step);
 		search->second = drawn(service_id, slots - 1, 2 * step + 1);
@@ -231,6 +232,11 @@ static __always_inline enum drop_reason pick_backend(const struct service *svc, 
 	}
 	plan_search(svc, service_id, asker,
 		    &cursor->placed[(v6 ? 2 : 0) + (asker->protocol == IPPROTO_UDP)], search);
+	NOTE(searched, 1);
+	NOTE(hash, asker->hash);
+	NOTE(slots, search->slots);
+	NOTE(slot, search->slot);
+	NOTE(sampled, search->sampled);
 	*backend = first_choice(search, backend_id);
 	if (!*backend) {
 		*backend_id = search_ring(search);

@@ -40,6 +40,8 @@ static __always_inline bool rate_exceeded(__u32 now)
 	rate = bpf_map_lookup_elem(&flow_rates, &only);
 	if (!rate)
 		return false;
+	if (!MAY_WRITE)
+		return rate->flows >= stateless_above && now - rate->since < rate_window_jiffies;
 	if (now - rate->since >= rate_window_jiffies) {
 		rate->since = now;
 		rate->flows = 0;

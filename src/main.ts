@@ -322,6 +322,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const told = { ...shared, node: config.nodeName, answering: answers, onError }
   const apiOptions: ApiOptions = {
     ...told,
+    explainer: dataplane.explainer,
     health,
     ipvs,
     ...(takeover && { takeover }),

@@ -64,6 +64,10 @@ export class AgentClient {
     return this.#get(`/v1/counters${queryText(asked)}`, schema.countersOfSchema)
   }
 
+  explain(asked: schema.ExplainParameters): Promise<schema.ExplanationView> {
+    return this.#get(`/v1/explain${queryText(asked)}`, schema.explanationSchema)
+  }
+
   /** @returns the revision after the reload */
   async reload(): Promise<number> {
     return parse(schema.reloadSchema, await this.#send('POST', '/v1/reload')).revision

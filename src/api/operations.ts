@@ -66,6 +66,12 @@ export const operations = {
     summary: 'Totals over all paths',
     ...{ query: schema.countersParametersSchema, errors: badParameter },
   },
+  explain: {
+    ...{ method: 'GET', path: '/v1/explain', answer: schema.explanationSchema },
+    summary: 'What would become of a packet or a connect(), and why; nothing is changed by asking',
+    query: schema.explainParametersSchema,
+    errors: { ...badParameter, 404: 'there is no such network or path here (`REFERENCE`)' },
+  },
   live: {
     ...{ method: 'GET', path: '/v1/live', answer: EVENT_STREAM },
     summary: 'State, rates and changes as they come; each connection begins with all of them',

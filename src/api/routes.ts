@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyReply, RouteHandlerMethod } from 'fastify'
 import { z } from 'zod'
 import { FairleadError } from '../errors.js'
+import type { Explainer } from '../model/explain.js'
 import type { HealthReport } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import { serviceKey, type Service, type State } from '../model/types.js'
@@ -14,6 +15,7 @@ import type { Journal } from './journal.js'
 import type { Live } from './live.js'
 import { liveParametersSchema } from './liveSchema.js'
 import { openApiDocument } from './openapi.js'
+import { explanationView, questionOf } from './explain.js'
 import { EVENT_STREAM, type OperationName, operations } from './operations.js'
 import { filterOf, parseQuery } from './query.js'
 import * as schema from './schema.js'
@@ -40,6 +42,8 @@ export interface ApiOptions {
   /** Release of the running kernel. */
   readonly kernel: string
   readonly readback: Readback
+  /** Without it GET /v1/explain is 404. */
+  readonly explainer?: Explainer
   /** The desired state as it is now. */
   readonly state: () => State
   /** Whether this kernel has IPVS. */
@@ -70,6 +74,7 @@ export function addRoutes(app: FastifyInstance, options: ApiOptions, readOnly: b
   routeServices(app, options)
   routeStatus(app, options)
   routeTraffic(app, options)
+  routeExplain(app, options)
   routeLive(app, options)
   routeKernel(app, options)
   if (options.metrics) routeMetrics(app, options.metrics)
@@ -159,6 +164,14 @@ function routeTraffic(app: FastifyInstance, { readback }: ApiOptions): void {
     const uptimeSeconds = process.uptime()
     const totals = await totalsViews(rows, asked)
     return sendJson(reply, await listOf('counters', totals, (row) => row, { uptimeSeconds }))
+  })
+}
+
+function routeExplain(app: FastifyInstance, { explainer }: ApiOptions): void {
+  if (explainer === undefined) return
+  on(app, 'explain', async ({ query }): Promise<schema.ExplanationView> => {
+    const asked = parseQuery(schema.explainParametersSchema, query)
+    return explanationView(await explainer.explain(questionOf(asked)))
   })
 }
 

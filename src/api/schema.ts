@@ -3,6 +3,7 @@
  * and for anyone who reads `--json`. Fields are added, never renamed, below one version of the API.
  */
 import { z } from 'zod'
+import { backendReasons, choosers, matches, outcomes, wayKinds } from '../model/explain.js'
 import { flowStates } from '../model/flows.js'
 import { ALGORITHMS } from '../model/types.js'
 
@@ -228,6 +229,112 @@ export const flowParametersSchema = z.strictObject({
   backend: z.string().optional(),
 })
 
+/** What becomes of a packet, or of a connect(), and why. */
+export const explanationSchema = z.object({
+  path: pathSchema,
+  /** Empty: the outside. */
+  network: z.string(),
+  protocol: z.enum(['tcp', 'udp']),
+  client: endSchema,
+  /** What the client dials. */
+  vip: endSchema,
+  /** Whether it begins a connection, or is one's later packet. */
+  first: z.boolean(),
+  outcome: z.enum(outcomes),
+  /** Why it was refused or dropped: as in `drops`. */
+  reason: z.string().optional(),
+  /** What the destination is. */
+  match: z.enum(matches),
+  /** `network/service`. */
+  service: z.string().optional(),
+  /** Absent: the service has no source ranges. */
+  source: z.enum(['allowed', 'denied']).optional(),
+  /** The connection that the packet is of, as it is tracked. */
+  flow: z
+    .object({
+      state: z.enum(flowStates),
+      /** Only its client's first packet has been seen. */
+      embryonic: z.boolean(),
+      idleSeconds: z.number(),
+      expiresSeconds: z.number(),
+      /** Absent: it has been removed. */
+      backend: z.string().optional(),
+      /** Whether it decides; else it is over. */
+      used: z.boolean(),
+    })
+    .optional(),
+  affinity: z
+    .object({
+      timeoutSeconds: z.number(),
+      /** What the client had. */
+      backend: z.string().optional(),
+      secondsLeft: z.number(),
+      used: z.boolean(),
+    })
+    .optional(),
+  choice: z
+    .object({
+      algorithm: z.enum(ALGORITHMS),
+      /** Who named the backend. */
+      by: z.enum(choosers),
+      /** Of the ring. */
+      slots: count.optional(),
+      /** Where the choice began. */
+      slot: z.number().optional(),
+      /** Hexadecimal, 64 bits. */
+      hash: z.string().optional(),
+      /** Connections that the cursor has placed. */
+      placed: count.optional(),
+      /** Whether the same packet would go there for sure, if nothing happens before. */
+      certain: z.boolean(),
+    })
+    .optional(),
+  backend: endSchema.optional(),
+  /** The client as the backend sees it, where that is another one. */
+  seenAs: endSchema.optional(),
+  way: z
+    .object({
+      kind: z.enum(wayKinds),
+      interface: z.string().optional(),
+      nextHop: z.string().optional(),
+      mac: z.string().optional(),
+      state: z.string().optional(),
+    })
+    .optional(),
+  /** All of the service's, each with why it was chosen or not. */
+  backends: z.array(
+    z.object({
+      address: z.string(),
+      weight: z.number(),
+      /** Absent: it is no longer the service's. */
+      state: z.enum(['active', 'draining', 'down']).optional(),
+      active: count,
+      slots: count,
+      reason: z.enum(backendReasons),
+      /** The reason in words. */
+      text: z.string(),
+    }),
+  ),
+  /** What would be counted besides, as in `events`. */
+  events: z.array(z.string()),
+  /** The same in words, in the order of the decision. */
+  steps: z.array(z.object({ step: z.string(), text: z.string() })),
+})
+
+export const explainParametersSchema = z.strictObject({
+  /** `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; without a port any of a client's. */
+  client: z.string(),
+  /** `ADDRESS:PORT` or `[ADDRESS]:PORT`: what the client dials. */
+  vip: z.string(),
+  protocol: z.enum(['tcp', 'udp']),
+  /** Absent: the one that the client is of, or the outside; empty: the outside. */
+  network: z.string().optional(),
+  /** Absent: the first that sees the client's traffic. */
+  path: pathSchema.optional(),
+  /** `true`: a packet in the middle of a TCP connection, not its first. */
+  established: z.enum(['true', 'false']).optional(),
+})
+
 /** Totals of one service, or backend, over all paths. */
 export const totalsSchema = z.object({
   network: z.string(),
@@ -269,6 +376,8 @@ export const errorSchema = z.object({ code: z.string(), message: z.string() })
 
 export type FlowView = z.infer<typeof flowSchema>
 export type FlowParameters = z.input<typeof flowParametersSchema>
+export type ExplanationView = z.infer<typeof explanationSchema>
+export type ExplainParameters = z.input<typeof explainParametersSchema>
 export type TotalsView = z.infer<typeof totalsSchema>
 export type CountersView = z.infer<typeof countersOfSchema>
 export type CountersParameters = z.input<typeof countersParametersSchema>

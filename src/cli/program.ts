@@ -5,6 +5,7 @@ import { addAgent } from './agent.js'
 import { addCheck } from './check.js'
 import { addDetach } from './detach.js'
 import { addDrops } from './drops.js'
+import { addExplain } from './explain.js'
 import { addFlows } from './flows.js'
 import { addImport } from './import.js'
 import { addList } from './list.js'
@@ -36,7 +37,17 @@ export function buildProgram(): Command {
     .addHelpText('after', epilogue)
   const adders = [
     ...[addAgent, addCheck, addImport, addServices, addShow, addList, addNetworks, addStatus],
-    ...[addProblems, addFlows, addTop, addDrops, addMaps, addReload, addProbe, addDetach],
+    ...[
+      addProblems,
+      addFlows,
+      addExplain,
+      addTop,
+      addDrops,
+      addMaps,
+      addReload,
+      addProbe,
+      addDetach,
+    ],
   ]
   for (const add of adders) add(program)
   return program

@@ -7,6 +7,7 @@ import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Network, Problem, State } from '../model/types.js'
 import { CgroupAttachment } from './cgroup.js'
+import type { SocketNamespace } from './explain.js'
 import { EdgeAttachment, pruneEdge, type EdgeOptions } from './edge.js'
 import { removeFilter, removeLink } from './links.js'
 import { NetworkAttachment } from './network.js'
@@ -38,8 +39,7 @@ interface Scope {
   readonly globs: readonly string[]
   readonly watcher: NamespaceWatcher
   cookies: readonly bigint[]
-  /** Paths, or `host`. */
-  paths: readonly string[]
+  found: readonly SocketNamespace[]
 }
 
 export class Attachments {
@@ -129,8 +129,15 @@ export class Attachments {
 
   /** Namespaces whose sockets are balanced; undefined: the agent's own. */
   socketNamespaces(): (string | undefined)[] {
-    const paths = new Set([...this.#scopes.values()].flatMap((scope) => scope.paths))
+    const paths = new Set(
+      [...this.#scopes.values()].flatMap(({ found }) => found.map(({ path }) => path)),
+    )
     return [...paths].map((path) => (path === HOST_NAMESPACE ? undefined : path))
+  }
+
+  /** Those of one network. */
+  socketsOf(network: string): readonly SocketNamespace[] {
+    return this.#scopes.get(network)?.found ?? []
   }
 
   /** True while an earlier agent's programs may still be attached somewhere. */
@@ -231,11 +238,11 @@ export class Attachments {
       const scope = this.#scopes.get(name)
       if (scope?.watcher !== watcher) return
       scope.cookies = [...new Set(found.map(({ cookie }) => cookie))]
-      scope.paths = found.map(({ path }) => path)
+      scope.found = found
       if (ready) this.#tellScopes()
       ready = true
     })
-    this.#scopes.set(name, { globs, watcher, cookies, paths: [] })
+    this.#scopes.set(name, { globs, watcher, cookies, found: [] })
     return watcher
   }
 

@@ -5,12 +5,14 @@ import { endSockets } from '../host/endSockets.js'
 import { probeFeatures, type HostFeatures, type SocketEnding } from '../host/features.js'
 import { lockDirectory, type Lock } from '../host/lock.js'
 import type { Log } from '../host/log.js'
+import type { Explainer } from '../model/explain.js'
 import type { WorkObserver } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
 import { Attachments } from './attachments.js'
 import type { EdgeOptions } from './edge.js'
 import { tellEndings } from './endings.js'
+import { KernelExplainer } from './explain.js'
 import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
@@ -70,6 +72,7 @@ const RETRY_MS = 1_000
 export class Dataplane {
   readonly readback: Readback
   readonly resolvers: Resolvers
+  readonly explainer: Explainer
   readonly features: HostFeatures
   readonly #maps: PinnedMaps
   readonly #networkName: (id: number) => string | undefined
@@ -77,6 +80,7 @@ export class Dataplane {
   readonly #log: Log
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
+  readonly #explainer: KernelExplainer
   readonly #sweepData: SweepData
   readonly #observer: DataplaneOptions['observer']
   #sweeper: Sweeper | undefined
@@ -185,6 +189,13 @@ export class Dataplane {
       onProblems: tell,
       log: options.log,
     })
+    this.#explainer = new KernelExplainer({
+      ...{ maps, settings, installer },
+      state: () => this.#state,
+      hasEdge: options.edge !== undefined,
+      sockets: (network) => this.#attachments.socketsOf(network),
+    })
+    this.explainer = this.#explainer
     this.readback = new KernelReadback({
       ...{ maps, installer, timers: settings.timers },
       clock: { hz: settings.hz, now: () => this.#jiffies(settings.hz) },
@@ -244,6 +255,7 @@ export class Dataplane {
     await this.#sweeper?.close()
     await this.#orphans?.close()
     await this.#attachments.close()
+    await this.#explainer.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.resolvers.pause()
     this.#maps.close()

@@ -14,6 +14,7 @@ import {
 } from '../model/flows.js'
 import { Pace } from '../pace.js'
 import type { Installer } from './install.js'
+import type { Constants } from './layout.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import type { Timers } from './programs.js'
@@ -153,13 +154,7 @@ export class FlowTables {
   }
 
   #state({ flags }: FlowRow, protocol: number): FlowState {
-    const { flow } = this.#parts.maps.constants
-    if (protocol !== IPPROTO_TCP) return 'UDP'
-    if ((flags & flow.reset) !== 0) return 'CLOSE'
-    const [client, backend] = [(flags & flow.finClient) !== 0, (flags & flow.finBackend) !== 0]
-    if (client) return backend ? 'TIME_WAIT' : 'FIN_WAIT'
-    if (backend) return 'CLOSE_WAIT'
-    return (flags & flow.established) !== 0 ? 'ESTABLISHED' : 'SYN_RECV'
+    return flowState(flags, protocol, this.#parts.maps.constants.flow)
   }
 
   #expires(row: FlowRow, protocol: number, now: number): number {
@@ -184,6 +179,16 @@ export class FlowTables {
       return pick(own?.established_jiffies, timers.tcpEstablishedSeconds)
     return pick(own?.syn_jiffies, timers.tcpSynSeconds)
   }
+}
+
+/** @param words enum flow_flag */
+export function flowState(flags: number, protocol: number, words: Constants['flow']): FlowState {
+  if (protocol !== IPPROTO_TCP) return 'UDP'
+  if ((flags & words.reset) !== 0) return 'CLOSE'
+  const [client, backend] = [(flags & words.finClient) !== 0, (flags & words.finBackend) !== 0]
+  if (client) return backend ? 'TIME_WAIT' : 'FIN_WAIT'
+  if (backend) return 'CLOSE_WAIT'
+  return (flags & words.established) !== 0 ? 'ESTABLISHED' : 'SYN_RECV'
 }
 
 function flowRecord(key: Fields, value: Fields): FlowRecord {

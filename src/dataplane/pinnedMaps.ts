@@ -119,10 +119,14 @@ export class PinnedMaps {
     new PinSwap(this.pins).forget()
   }
 
-  /** Before load: the object's maps are the pinned ones, or get the size asked for. */
-  share(object: BpfObject): void {
+  /**
+   * Before load: the object's maps are the pinned ones, or get the size asked for.
+   *
+   * @param own those that stay the object's own
+   */
+  share(object: BpfObject, own?: ReadonlySet<string>): void {
     for (const [name, map] of object.maps) {
-      if (!isShared(name) || map.type === 'prog_array') continue
+      if (!isShared(name) || map.type === 'prog_array' || own?.has(name)) continue
       const pinned = this.#maps.get(name)
       if (pinned !== undefined) this.#reuse(object, name, pinned)
       else if (this.#sizeOf(name, map) !== map.maxEntries)

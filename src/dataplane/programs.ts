@@ -111,6 +111,27 @@ export function loadXdp(
   })
 }
 
+/** Maps of explain.bpf.o that the programs in service write to, too: scratch, and its own here. */
+const SCRATCH: ReadonlySet<string> = new Set(['admissions', 'snat_works'])
+
+/**
+ * What explains decisions; which network it is about is told at each run.
+ *
+ * @throws BpfError with the verifier's log
+ */
+export function loadExplain(settings: ProgramSettings, maps: PinnedMaps): Promise<BpfObject> {
+  const { snatPorts, statelessAbove, hz } = settings
+  const knobs = {
+    ...shared(settings),
+    snat_first_port: snatPorts.first,
+    snat_last_port: snatPorts.last,
+    stateless_above: statelessAbove,
+    rate_window_jiffies: hz,
+  }
+  const programs = ['explain_packet', 'explain_socket']
+  return load(`${settings.objectDir}/explain.bpf.o`, maps, knobs, programs, SCRATCH)
+}
+
 function atEdge(
   { snatPorts: { first: from, last }, statelessAbove, hz }: ProgramSettings,
   { constants }: PinnedMaps,
@@ -165,33 +186,42 @@ function timeouts(hz: number, timers: Timers) {
 }
 
 function common(settings: ProgramSettings, maps: PinnedMaps) {
-  const { hz, timers, features, randomSeed, hook } = settings
+  return { ...shared(settings), flows_incomplete: flowsIncomplete(maps, settings.hook) }
+}
+
+function shared({ hz, timers, features, randomSeed }: ProgramSettings) {
   return {
     random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
     ...timeouts(hz, timers),
     csum_ipv6_flag: features.csumIpv6Flag ? BPF_F_IPV6 : 0n,
     has_set_retval: features.setRetval ? 1 : 0,
-    flows_incomplete: maps.transition === undefined ? 0 : hook === 'tcx' ? 1 : 2,
   }
+}
+
+/** Whether flows of former maps may be missing: bpf/config.h. */
+export function flowsIncomplete({ transition }: PinnedMaps, hook: ProgramSettings['hook']): number {
+  return transition === undefined ? 0 : hook === 'tcx' ? 1 : 2
 }
 
 /**
  * The verifier takes its time, which is not the event loop's.
  *
- * @param ofEdge of `EDGE_PROGRAMS` those to load instead of all others
+ * @param chosen programs to load instead of all but `EDGE_PROGRAMS`
+ * @param own    maps that are not shared
  */
 async function load(
   file: string,
   maps: PinnedMaps,
   rodata: Readonly<Record<string, number | bigint | Uint8Array | number[]>>,
-  ofEdge?: readonly string[],
+  chosen?: readonly string[],
+  own?: ReadonlySet<string>,
 ): Promise<BpfObject> {
   const object = BpfObject.open(file)
   try {
     for (const name of object.programs.keys())
-      object.autoload(name, ofEdge?.includes(name) ?? !EDGE_PROGRAMS.has(name))
+      object.autoload(name, chosen?.includes(name) ?? !EDGE_PROGRAMS.has(name))
     object.setRodata(rodata)
-    maps.share(object)
+    maps.share(object, own)
     await object.loadAsync()
     maps.keep(object)
   } catch (error) {

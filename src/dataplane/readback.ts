@@ -324,7 +324,8 @@ function* readRuns(map: KernelMap, ids: readonly number[], rowsPerId: number): G
   }
 }
 
-function* readRange(map: KernelMap, first: number, end: number): Generator<Run> {
+/** Rows of an array from `first` to before `end`, in parts. */
+export function* readRange(map: KernelMap, first: number, end: number): Generator<Run> {
   const { keyCodec, keySize } = map
   let cursor: Uint8Array | undefined
   if (first > 0) {

@@ -3,6 +3,7 @@
  * Nothing here changes an interface.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { canonicalAddress } from '../model/address.js'
 import type { Log } from './log.js'
 import { namespaceInode } from './namespaces.js'
 import { inNamespace, run } from './run.js'
@@ -49,8 +50,8 @@ interface IpAddresses {
  *
  * @throws FairleadError HOST
  */
-export async function listAddresses(): Promise<Map<string, string[]>> {
-  const text = await run(undefined, 'ip', ['-j', 'address', 'show'])
+export async function listAddresses(namespace?: string): Promise<Map<string, string[]>> {
+  const text = await run(namespace, 'ip', ['-j', 'address', 'show'])
   const links = JSON.parse(text.trim() || '[]') as Partial<IpAddresses>[]
   return new Map(
     links.map(({ ifname = '', addr_info = [] }) => [
@@ -58,6 +59,25 @@ export async function listAddresses(): Promise<Map<string, string[]>> {
       addr_info.filter(({ scope }) => scope === 'global').map(({ local }) => local),
     ]),
   )
+}
+
+/** Some milliseconds each. */
+const MAX_NAMESPACES_ASKED = 1000
+
+/**
+ * Which of some namespaces has an address: its index, -1 if none has. One that is gone has none.
+ *
+ * @param namespaces paths; undefined is the agent's own
+ */
+export async function namespaceWithAddress(
+  address: string,
+  namespaces: readonly (string | undefined)[],
+): Promise<number> {
+  for (const [at, namespace] of namespaces.slice(0, MAX_NAMESPACES_ASKED).entries()) {
+    const known = await listAddresses(namespace).catch(() => new Map<string, string[]>())
+    if ([...known.values()].flat().map(canonicalAddress).includes(address)) return at
+  }
+  return -1
 }
 
 /** `ip -j` prints an empty object for a link that went while it was being listed. */

@@ -65,6 +65,9 @@ const TC_VARIANTS: Readonly<Record<string, Variant>> = {
   'by itself': { values: outside, programs: EDGE },
   'behind XDP': { values: { ...outside, xdp_ahead: 1 }, programs: EDGE },
 }
+const EXPLAIN_VARIANTS: Readonly<Record<string, Variant>> = {
+  '': { values: { stateless_above: 100 }, programs: ['explain_packet', 'explain_socket'] },
+}
 const XDP_VARIANTS: Readonly<Record<string, Variant>> = { '': { values: outside } }
 
 function has(object: BpfObject, name: string): boolean {
@@ -114,7 +117,9 @@ function verifyFile(file: string, kernel: KernelFeatures): Verified[] {
     ? TC_VARIANTS
     : file.startsWith('xdp.')
       ? XDP_VARIANTS
-      : { '': { values: {} } }
+      : file.startsWith('explain.')
+        ? EXPLAIN_VARIANTS
+        : { '': { values: {} } }
   return Object.entries<Variant>(variants).map(([name, { values, programs }]) =>
     verify(file, name, { ...common, ...values }, programs),
   )

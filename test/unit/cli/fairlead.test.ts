@@ -2,17 +2,22 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { Explanation, Question } from '../../../src/model/explain.js'
 import { service, stateOf } from '../metrics/fixture.js'
 import { agentWith, command, fairlead, folderOf, run } from './stage.js'
 
 const root = join(import.meta.dirname, '../../../..')
 const commands = [
   ...['agent', 'check', 'import', 'services', 'show', 'list', 'networks', 'status'],
-  ...['problems', 'flows', 'top', 'drops', 'maps', 'reload', 'probe', 'detach'],
+  ...['problems', 'flows', 'explain', 'top', 'drops', 'maps', 'reload', 'probe', 'detach'],
 ]
 const asking = commands.filter(
   (name) => !['agent', 'check', 'import', 'probe', 'detach'].includes(name),
 )
+const operands: Readonly<Record<string, readonly string[]>> = {
+  show: ['vote'],
+  explain: ['10.0.0.1', '10.0.0.2:80', 'tcp'],
+}
 
 t.test('--version is that of the package', async (t) => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -75,8 +80,7 @@ t.test('a mistake on the command line is one line on stderr and exit code 2', as
 t.test('no agent is exit code 3, for every command that asks one', async (t) => {
   const socket = join(folderOf(t), 'absent.sock')
   for (const name of asking) {
-    const args = name === 'show' ? ['vote'] : []
-    const done = await fairlead(name, ...args, '--socket', socket)
+    const done = await fairlead(name, ...(operands[name] ?? []), '--socket', socket)
     const stderr = `fairlead: no agent answers at ${socket}: there is no such socket\n`
     t.same(done, { code: 3, stdout: '', stderr }, name)
   }
@@ -123,7 +127,13 @@ t.test('a pipe that closes early is no error', async (t) => {
 })
 
 t.test('every answer is JSON when that is asked for', async (t) => {
-  const { ask } = await agentWith(t, undefined, undefined, { reload: () => Promise.resolve() })
+  const explain = ({ client, vip, protocol }: Question): Promise<Explanation> =>
+    Promise.resolve({
+      ...{ path: 'tc', network: 'overlay1', protocol, client: { port: 1, ...client }, vip },
+      ...{ first: true, outcome: 'passed', match: 'none', backends: [], events: [] },
+    })
+  const options = { reload: () => Promise.resolve(), explainer: { explain } }
+  const { ask } = await agentWith(t, undefined, undefined, options)
   const keys: Record<string, string[]> = {
     services: ['services'],
     list: ['services'],
@@ -133,6 +143,10 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     top: ['seconds', 'rates'],
     drops: ['drops', 'events'],
     maps: ['maps'],
+    explain: [
+      ...['path', 'network', 'protocol', 'client', 'vip', 'first', 'outcome', 'match'],
+      ...['backends', 'events', 'steps'],
+    ],
     reload: ['revision'],
     show: [
       ...['network', 'name', 'mode', 'algorithm', 'ttlSeconds', 'vips', 'ports', 'aliases'],
@@ -143,7 +157,10 @@ t.test('every answer is JSON when that is asked for', async (t) => {
       ...['networks', 'services', 'problems', 'attachments', 'ipvs', 'features'],
     ],
   }
-  const more: Record<string, string[]> = { show: ['vote'], top: ['--once', '--interval', '0.1'] }
+  const more: Record<string, readonly string[]> = {
+    ...operands,
+    top: ['--once', '--interval', '0.1'],
+  }
   for (const name of asking) {
     const { code, stdout, stderr } = await ask(name, ...(more[name] ?? []), '--json')
     t.equal(code, 0, name)

@@ -1,0 +1,55 @@
+/** `fairlead explain`: what becomes of a packet, and why. */
+import { type Command, Option } from 'commander'
+import type { ExplainParameters, ExplanationView } from '../api/schema.js'
+import { asking, type AgentOptions, client, print } from './output.js'
+import { pairs, table } from './table.js'
+import { stateCell } from './words.js'
+
+interface ExplainOptions extends AgentOptions {
+  readonly network?: string
+  readonly path?: NonNullable<ExplainParameters['path']>
+  readonly established?: boolean
+}
+
+export function addExplain(program: Command): void {
+  asking(program.command('explain').description('tell what becomes of a packet, and why'))
+    .argument('<from>', 'the client: address or address:port')
+    .argument('<to>', 'address:port that it dials')
+    .argument('<proto>', 'tcp or udp')
+    .option('--network <name>', "the client's network; else by its address")
+    .addOption(
+      new Option('--path <path>', 'on this path; else the first that sees it').choices([
+        ...['tc', 'sock', 'xdp'],
+      ]),
+    )
+    .option('--established', 'a packet in the middle of a TCP connection, not its first')
+    .action(async (from: string, vip: string, protocol: string, options: ExplainOptions) => {
+      const { network, path, established } = options
+      const explanation = await client(options).explain({
+        client: from,
+        vip,
+        // The agent says what is wrong with any other.
+        protocol: protocol.toLowerCase() as 'tcp',
+        ...(network !== undefined && { network }),
+        ...(path !== undefined && { path }),
+        ...(established === true && { established: 'true' as const }),
+      })
+      print(options, explanation, () => textOf(explanation))
+    })
+}
+
+function textOf({ steps, backends }: ExplanationView): string {
+  const lines = pairs(steps.map(({ step, text }) => [step, text]))
+  if (backends.length === 0) return lines
+  const columns = ['BACKEND', 'STATE', 'WEIGHT', 'ACTIVE', 'SLOTS', 'WHY'].map((title) => ({
+    title,
+    ...(['WEIGHT', 'ACTIVE', 'SLOTS'].includes(title) && { align: 'right' as const }),
+  }))
+  const rows = backends.map(({ address, state, weight, active, slots, reason, text }) => [
+    address,
+    state === undefined ? '-' : stateCell(state),
+    ...[weight, active, slots],
+    reason === 'chosen' ? { text, colour: 'green' as const } : text,
+  ])
+  return `${lines}\n\n${table(columns, rows)}`
+}
