@@ -2,15 +2,9 @@
  * Interleaved rounds: in each one every program of a case runs in turn, so that what the machine
  * does meanwhile falls on all of them.
  */
+import { type Spread, spread } from '../frame/statistics.js'
 import type { Case } from './cases.js'
 import { Empty, type Hook } from './timed.js'
-
-/** Nanoseconds of one run over all rounds. */
-export interface Spread {
-  readonly median: number
-  readonly min: number
-  readonly max: number
-}
 
 export interface Measured {
   readonly of: Case
@@ -22,14 +16,6 @@ export interface Results {
   /** Of a hook: the program that does nothing. */
   readonly empty: ReadonlyMap<Hook, Spread>
   readonly cases: readonly Measured[]
-}
-
-export function spread(values: readonly number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (index: number) => sorted[index] ?? NaN
-  const middle = sorted.length >> 1
-  const median = sorted.length % 2 ? at(middle) : (at(middle - 1) + at(middle)) / 2
-  return { median, min: at(0), max: at(sorted.length - 1) }
 }
 
 const EMPTY_REPEAT = 50_000

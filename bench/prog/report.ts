@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { arch, cpus, release } from 'node:os'
 import type { Kind } from './cases.js'
-import type { Measured, Results, Spread } from './measure.js'
+import type { Spread } from '../frame/statistics.js'
+import type { Measured, Results } from './measure.js'
 
 /** The most that a packet may cost, as a multiple of what is named beside it. */
 export const AIMS = {

@@ -3,7 +3,8 @@
  * leaves, as `ipvsadm-save -n` prints it (which runs `ipvsadm -S -n`).
  */
 import { basename } from 'node:path'
-import { bootGuest, type GuestFiles, libraries } from './boot.js'
+import { bootGuest, type GuestFiles, libraries } from '../lib/guest/boot.js'
+import { modulesOf } from '../lib/guest/modules.js'
 
 export const COMMANDS = new URL('../../../test/vectors/ipvs/commands', import.meta.url).pathname
 export const SAVED = new URL('../../../test/vectors/ipvs/saved', import.meta.url).pathname
@@ -40,7 +41,11 @@ export interface IpvsReport {
  * @throws Error with the end of what the guest said when it did not get to its end
  */
 export async function runIpvs(stop: AbortSignal): Promise<IpvsReport> {
-  const { said, console } = await bootGuest(({ modules }) => filesOf(modules), SCRIPT, stop)
+  const { said, console } = await bootGuest(
+    ({ modules }) => filesOf(modulesOf(modules, /^ip_vs(_|$)/)),
+    SCRIPT,
+    stop,
+  )
   const [, complaints, saved, restored] =
     /^([^]*?)IPVS SAVED\n([^]*)IPVS RESTORED\n([^]*)IPVS END$/m.exec(said) ?? []
   if (complaints === undefined || saved === undefined || restored === undefined)

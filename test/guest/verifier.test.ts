@@ -3,7 +3,7 @@
  * packets there. The kernel is a guest on an emulated processor: no KVM, no network, no disk.
  */
 import t, { type Test } from 'tap'
-import { cpio } from './cpio.js'
+import { cpio } from '../lib/guest/cpio.js'
 import { runGuest } from './run.js'
 import { rows } from './table.js'
 import { verifyAll, type KernelReport } from './verify.js'

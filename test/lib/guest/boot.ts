@@ -1,6 +1,6 @@
 /** One boot of Debian's kernel with a script, on an emulated processor: no KVM, no network, no disk. */
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cpio } from './cpio.js'
@@ -9,14 +9,32 @@ import { type GuestKernel, guestKernel } from './kernel.js'
 /** Path in the guest → path here, or contents. */
 export type GuestFiles = Map<string, string | Buffer>
 
-/** Below what a test file has; alone on the machine it takes half a minute. */
+export interface BootOptions {
+  /** Default 1024. */
+  readonly megabytes?: number
+  /** Time is a count of instructions, whatever the host does meanwhile. */
+  readonly counted?: boolean
+  /** Default: below what a test file has. Alone on the machine a boot takes seconds. */
+  readonly limitSeconds?: number
+  /** Gets what the script has printed so far, now and then. */
+  readonly onOutput?: (said: string) => void
+}
+
 const LIMIT_SECONDS = 200
+const OUTPUT_MS = 500
 
 /**
  * Without the check of timers: on a busy host the guest's comes late, which the kernel takes for a
  * broken board.
  */
-const CMDLINE = 'console=ttyS0 panic=-1 quiet no_timer_check clearcpuid=rep_good,erms,fsrm'
+export const GUEST_CMDLINE =
+  'console=ttyS0 panic=-1 quiet no_timer_check clearcpuid=rep_good,erms,fsrm'
+
+/** Emulation counts each round of a `rep` instruction, so the kernel is told that they are slow. */
+export const GUEST_CPU = 'max,-erms'
+
+/** An instruction a nanosecond; idle time passes at once. */
+export const GUEST_ICOUNT = 'shift=0,sleep=off'
 
 const INIT = `#!/bin/busybox sh
 busybox mount -t proc proc /proc
@@ -34,16 +52,22 @@ export function libraries(binary: string): string[] {
 }
 
 /** @returns when QEMU has ended */
-function boot({ image }: GuestKernel, scratch: string, stop: AbortSignal): Promise<void> {
+function boot(
+  { image }: GuestKernel,
+  scratch: string,
+  { megabytes = 1024, counted = false, limitSeconds = LIMIT_SECONDS }: BootOptions,
+  stop: AbortSignal,
+): Promise<void> {
   // `timeout` ends the guest also when this process can do so no more.
   const qemu = spawn(
     'timeout',
     [
-      ...['--kill-after=5', `${LIMIT_SECONDS}`, 'qemu-system-x86_64'],
-      ...['-accel', 'tcg', '-cpu', 'max,-erms', '-smp', '1', '-m', '1024'],
+      ...['--kill-after=5', `${limitSeconds}`, 'qemu-system-x86_64'],
+      ...['-accel', 'tcg', '-cpu', GUEST_CPU, '-smp', '1', '-m', `${megabytes}`],
+      ...(counted ? ['-icount', GUEST_ICOUNT] : []),
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-nic', 'none', '-no-reboot'],
       ...['-kernel', image, '-initrd', join(scratch, 'initramfs')],
-      ...['-append', CMDLINE],
+      ...['-append', GUEST_CMDLINE],
       ...['-serial', `file:${join(scratch, 'console')}`],
       ...['-serial', `file:${join(scratch, 'report')}`],
     ],
@@ -64,9 +88,10 @@ function boot({ image }: GuestKernel, scratch: string, stop: AbortSignal): Promi
  * @returns      what the script printed, and the guest's console
  */
 export async function bootGuest(
-  files: (kernel: GuestKernel) => GuestFiles,
+  files: (kernel: GuestKernel) => GuestFiles | Promise<GuestFiles>,
   script: string,
   stop: AbortSignal,
+  options: BootOptions = {},
 ): Promise<{ said: string; console: string }> {
   const kernel = guestKernel()
   const scratch = mkdtempSync(join(tmpdir(), 'fairlead-guest-'))
@@ -76,9 +101,17 @@ export async function bootGuest(
     ['/bin/busybox', '/bin/busybox'],
   ]
   try {
-    writeFileSync(join(scratch, 'initramfs'), cpio(new Map([...base, ...files(kernel)])))
-    await boot(kernel, scratch, stop)
+    writeFileSync(join(scratch, 'initramfs'), cpio(new Map([...base, ...(await files(kernel))])))
     const read = (file: string) => readFileSync(join(scratch, file), 'utf8').replaceAll('\r', '')
+    const { onOutput } = options
+    const telling =
+      onOutput &&
+      setInterval(() => existsSync(join(scratch, 'report')) && onOutput(read('report')), OUTPUT_MS)
+    try {
+      await boot(kernel, scratch, options, stop)
+    } finally {
+      clearInterval(telling)
+    }
     return { said: read('report'), console: read('console') }
   } finally {
     rmSync(scratch, { recursive: true, force: true })

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 
-/** IPVS with all that belongs to it, and what they need, in the order in which they load. */
-export function ipvsModules(folder: string): string[] {
+/** Those whose names match, with `_` for `-`, and what they need, in the order in which they load. */
+export function modulesOf(folder: string, wanted: RegExp): string[] {
   const paths = new Map(
     readdirSync(folder, { recursive: true, encoding: 'utf8' })
       .filter((path) => path.endsWith('.ko'))
@@ -18,7 +18,7 @@ export function ipvsModules(folder: string): string[] {
   }
   // libcrc32c asks for it by name, which no table of dependencies tells.
   add('crc32c_generic')
-  for (const name of [...paths.keys()].sort()) if (/^ip_vs(_|$)/.test(name)) add(name)
+  for (const name of [...paths.keys()].sort()) if (wanted.test(name)) add(name)
   return [...order]
 }
 

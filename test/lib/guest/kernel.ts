@@ -11,9 +11,11 @@ import {
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { ipvsModules } from './modules.js'
 
 const META_PACKAGE = 'linux-image-cloud-amd64'
+
+/** Of its modules those that may be asked for, by path. */
+const KEPT = /kernel\/net\/|\/(veth|libcrc32c|crc32c_generic)\.ko$/
 
 function run(command: string, args: string[], cwd?: string): string {
   return execFileSync(command, args, {
@@ -33,8 +35,8 @@ function packageName(): string | undefined {
 export interface GuestKernel {
   /** Path of a vmlinuz. */
   readonly image: string
-  /** Those of IPVS and what they need, in the order in which they load. */
-  readonly modules: readonly string[]
+  /** Its modules that have to do with networks, in one folder. */
+  readonly modules: string
 }
 
 /** Kept between runs in the user's cache. */
@@ -47,8 +49,8 @@ export function guestKernel(): GuestKernel {
   if (name === undefined) throw new Error(`apt knows of no ${META_PACKAGE}`)
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'fairlead')
   const image = join(cache, `vmlinuz-${name}`)
-  const modules = join(cache, `modules-${name}`)
-  if (existsSync(image) && existsSync(modules)) return { image, modules: ipvsModules(modules) }
+  const modules = join(cache, `net-modules-${name}`)
+  if (existsSync(image) && existsSync(modules)) return { image, modules }
   const scratch = mkdtempSync(join(tmpdir(), 'fairlead-kernel-'))
   try {
     const download = () =>
@@ -70,10 +72,12 @@ export function guestKernel(): GuestKernel {
     keep(image, (path) => copyFileSync(join(boot, found), path))
     keep(modules, (path) => {
       mkdirSync(path)
-      for (const module of ipvsModules(join(scratch, 'tree/lib/modules')))
-        copyFileSync(module, join(path, basename(module)))
+      const tree = join(scratch, 'tree/lib/modules')
+      for (const module of readdirSync(tree, { recursive: true, encoding: 'utf8' }))
+        if (module.endsWith('.ko') && KEPT.test(module))
+          copyFileSync(join(tree, module), join(path, basename(module)))
     })
-    return { image, modules: ipvsModules(modules) }
+    return { image, modules }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }

@@ -1,0 +1,108 @@
+/**
+ * Where every subject is set up: a client, a balancer and a backend in network namespaces. The client is
+ * a NIC away. A `local` backend is a container on the balancer's bridge; one of the `wire` is where the
+ * client is, so that packets leave by the NIC that they came in by. There is no other way between them:
+ * whatever arrives was carried by the balancer.
+ */
+import type { Namespace, NetLab } from '../../test/lib/netns.js'
+import type { Shape } from './subject.js'
+
+/** Addresses, the same on every stage. */
+export const PLACES = {
+  client: '192.0.2.8',
+  balancer: '192.0.2.1',
+  /** Generated frames come from here on. */
+  crowd: '198.18.0.0',
+  crowdNet: '198.18.0.0/15',
+  vip: '203.0.113.9',
+  gateway: '10.1.0.1',
+  /** Of containers. */
+  subnet: '10.1.0.0/24',
+} as const
+
+const BACKENDS: Readonly<Record<Shape, string>> = { local: '10.1.0.10', wire: '192.0.2.10' }
+
+/** Of the VIP and of the backend: not every subject can change it. */
+export const PORT = 80
+
+export const NIC = 'eth0'
+export const BRIDGE = 'br0'
+const BACKEND_LINK = 'v-backend'
+
+export class Stage {
+  private constructor(
+    readonly lab: NetLab,
+    readonly shape: Shape,
+    readonly client: Namespace,
+    readonly balancer: Namespace,
+    /** On the wire the client's own. */
+    readonly backend: Namespace,
+  ) {}
+
+  static async build(lab: NetLab, shape: Shape, name: string): Promise<Stage> {
+    const client = await lab.namespace(`${name}c`)
+    const balancer = await lab.namespace(`${name}l`)
+    const backend = shape === 'local' ? await lab.namespace(`${name}b`) : client
+    const stage = new Stage(lab, shape, client, balancer, backend)
+    await stage.wire()
+    return stage
+  }
+
+  get address(): string {
+    return BACKENDS[this.shape]
+  }
+
+  private async wire(): Promise<void> {
+    const { lab, client, balancer, backend, shape, address } = this
+    const ends = shape === 'local' ? [PLACES.client] : [PLACES.client, address]
+    // Before there are interfaces, which take it over: a redirect for each packet is no balancing.
+    await balancer.sysctl('net.ipv4.conf.all.send_redirects', '0')
+    await balancer.sysctl('net.ipv4.conf.default.send_redirects', '0')
+    await lab.wire(
+      { space: client, link: NIC, addresses: ends.map((end) => `${end}/24`) },
+      { space: balancer, link: NIC, addresses: [`${PLACES.balancer}/24`] },
+    )
+    if (shape === 'local') {
+      await lab.bridge(balancer, BRIDGE, [`${PLACES.gateway}/24`])
+      const addresses = [`${address}/24`]
+      await lab.plug(balancer, backend, { addresses, bridge: BRIDGE, hostLink: BACKEND_LINK })
+      await backend.ip('route', 'add', 'default', 'via', PLACES.gateway)
+    }
+    await client.ip('route', 'add', 'default', 'via', PLACES.balancer)
+    await balancer.ip('route', 'add', PLACES.crowdNet, 'via', PLACES.client)
+    await balancer.sysctl('net.ipv4.ip_forward', '1')
+    await this.offloads()
+  }
+
+  /**
+   * The same for all subjects: ends send whole checksums, as XDP has to have them and a wire does, and
+   * the balancer receives through NAPI, as from a NIC.
+   */
+  private async offloads(): Promise<void> {
+    for (const end of new Set([this.client, this.backend]))
+      await end.run('ethtool', ['-K', NIC, 'tx', 'off'])
+    await this.balancer.run('ethtool', ['-K', NIC, 'gro', 'on'])
+  }
+
+  /** Neighbours are found before anything is counted. */
+  async settle(): Promise<void> {
+    const ping = ['-c', '1', '-W', '2']
+    await this.client.run('ping', [...ping, PLACES.balancer])
+    await this.balancer.run('ping', [...ping, this.address])
+  }
+
+  /** Options of the generator and of sockets, for `traffic`. */
+  async ways({ dial = PLACES.vip }: { dial?: string | undefined }): Promise<string[]> {
+    return Object.entries({
+      client: this.client.path,
+      backend: this.backend.path,
+      ...{ dial, port: PORT, listen: PORT, from: PLACES.crowd, out: NIC },
+      mac: await this.balancer.mac(NIC),
+    }).map((pair) => pair.join('='))
+  }
+
+  async remove(): Promise<void> {
+    for (const space of new Set([this.client, this.balancer, this.backend]))
+      await this.lab.remove(space)
+  }
+}

@@ -1,0 +1,74 @@
+/** The part of the benchmark that counts instructions in a guest. */
+import { machine, versionOf } from '../frame/machine.js'
+import type { PartOptions, PartResult } from '../frame/part.js'
+import { GUEST_CMDLINE, GUEST_CPU, GUEST_ICOUNT } from '../../test/lib/guest/boot.js'
+import { SUBJECTS } from '../subjects/subjects.js'
+import { documentOf, type GuestDocument, table, unsteady } from './document.js'
+import { countInGuest } from './guest.js'
+import type { Line } from './plan.js'
+
+/** With these, costs by the number of services are told. */
+const MANY = ['ipvs-nat', 'fairlead-tc', 'fairlead-sock', 'fairlead-xdp', 'fairlead-dsr-mac']
+const MANY_SERVICES = 10_000
+const QUICK_LIMIT_SECONDS = 590
+const LIMIT_SECONDS = 3000
+
+function atOf(lines: readonly Line[]): string {
+  const [last] = lines.flatMap((line) => (line.kind === 'at' ? [line.what] : [])).slice(-1)
+  return `guest: ${last ?? 'booting'}`
+}
+
+function judged({ verdicts, leftOut, failed, calibration }: GuestDocument): string[] {
+  return [
+    `an instruction of a loop of known length counts ${calibration.toFixed(4)}`,
+    ...leftOut.map(({ subject, reason }) => `left out: ${subject}: ${reason}`),
+    ...failed.map((one) => `failed: ${one.subject} ${one.case ?? ''}: ${one.reason}`),
+    ...verdicts.map(
+      ({ aim, subject, case: name, ratio, most, met }) =>
+        `${met ? 'reached' : 'MISSED '}  ${ratio.toFixed(3)} of at most ${most}  ${subject} ${name}: ${aim}`,
+    ),
+  ]
+}
+
+export async function runGuest(options: PartOptions): Promise<PartResult> {
+  const {
+    chosen,
+    quick,
+    profile,
+    progress,
+    stop,
+    services = quick ? [] : [MANY_SERVICES],
+  } = options
+  const rounds = options.rounds ?? (quick ? 2 : 5)
+  const named = SUBJECTS.filter(({ name, proxy }) => chosen(name) && !proxy)
+  const many = services
+    .filter((count) => count > 1)
+    .flatMap((count) => MANY.filter(chosen).map((name) => ({ name, services: count })))
+  const subjects = [...named.map(({ name }) => ({ name, services: 1 })), ...many]
+  const lines = await countInGuest({ subjects, rounds, scale: quick ? 1 : 3, profile }, stop, {
+    limitSeconds: quick ? QUICK_LIMIT_SECONDS : LIMIT_SECONDS,
+    progress: (so) => progress.at(atOf(so)),
+  })
+  const counted = documentOf(lines, rounds)
+  const unsteadyRows = unsteady(counted).map(
+    ({ subject, case: name }) =>
+      `unsteady: rounds of ${subject} ${name} lie apart by more than 2 %`,
+  )
+  return {
+    document: {
+      ...counted,
+      profiled: profile,
+      emulator: {
+        qemu: versionOf('qemu-system-x86_64', '--version'),
+        ...{ cpu: GUEST_CPU, icount: GUEST_ICOUNT, cmdline: GUEST_CMDLINE },
+      },
+      host: machine(),
+      versions: {
+        node: process.version,
+        commit: versionOf('git', 'describe', '--always', '--dirty'),
+      },
+    },
+    text: [table(counted), '', ...judged(counted), ...unsteadyRows].join('\n'),
+    misses: counted.verdicts.filter(({ met }) => !met).length,
+  }
+}

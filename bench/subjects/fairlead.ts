@@ -1,0 +1,158 @@
+/** fairlead's programs, loaded by its own agent; the agent is stopped while traffic is counted. */
+import { Agent, type Definition } from '../../test/lib/agent.js'
+import { BRIDGE, NIC, PLACES, PORT, type Stage } from '../frame/stage.js'
+import type { Demand, InForce, Shape, Subject } from '../frame/subject.js'
+import { otherVip } from './others.js'
+
+const READY_MS = 120_000
+
+interface Kind {
+  readonly name: string
+  readonly title: string
+  readonly what: string
+  readonly shape?: Shape
+  readonly only?: Partial<Subject>
+  /** What the agent's own section has, besides limits. */
+  readonly agent?: object
+  readonly network?: (stage: Stage) => object
+  readonly service?: (stage: Stage) => object
+}
+
+const limits = (services: number) => ({
+  services: services + 1024,
+  backends: services + 1024,
+  vips: services * 2 + 1024,
+  ports: services * 2 + 1024,
+  slots: Math.max(65_536, services * 8),
+})
+
+function definition(kind: Kind, stage: Stage, services: number): Definition {
+  const ports = [PORT, `${PORT}/udp`]
+  const backends = [{ address: stage.address }]
+  const others = Array.from({ length: services - 1 }, (_, at) => ({
+    ...{ name: `other-${at}`, network: 'net1', vip: otherVip(at), ports, backends },
+  }))
+  const measured = { name: 'web', network: 'net1', vip: PLACES.vip, ports, backends }
+  return {
+    agent: { limits: limits(services), sweep: '1h', ...kind.agent },
+    networks: [{ name: 'net1', subnets: [PLACES.subnet], ...kind.network?.(stage) }],
+    services: [...others, { ...measured, ...kind.service?.(stage) }],
+  }
+}
+
+async function setUp(kind: Kind, stage: Stage, { services }: Demand): Promise<InForce> {
+  const agent = new Agent(stage.lab, stage.balancer, kind.name)
+  agent.write(definition(kind, stage, services))
+  agent.start('--detach-on-exit')
+  try {
+    await agent.ready(READY_MS)
+  } catch (error) {
+    throw new Error(`${String(error)}: ${agent.lastWords()}`, { cause: error })
+  }
+  const { process: daemon } = agent
+  return {
+    quiesce: () => {
+      daemon?.child.kill('SIGSTOP')
+    },
+    tearDown: async () => {
+      daemon?.child.kill('SIGCONT')
+      await agent.stop()
+    },
+  }
+}
+
+function subject(kind: Kind): Subject {
+  const { name, title, what, shape = 'local', only } = kind
+  return {
+    ...{ name, title, what, shape, family: 'fairlead' as const },
+    ...only,
+    unavailable: () => Promise.resolve(undefined),
+    setUp: (stage, demand) => setUp(kind, stage, demand),
+  }
+}
+
+const edge = (mode: string, more: object = {}) => ({ edge: { interfaces: [NIC], mode, ...more } })
+const exposed = { edge: true, attach: { bridge: BRIDGE } }
+const outward = { shape: 'wire', only: { oneWay: true, sendsFrames: true } } as const
+
+export const fairlead: readonly Subject[] = [
+  {
+    name: 'fairlead-tc',
+    title: 'fairlead, tc',
+    what: "tc programs on the client's and the backend's interface",
+    network: () => ({ attach: { bridge: BRIDGE, interfaces: [NIC] } }),
+  },
+  {
+    name: 'fairlead-sock',
+    title: 'fairlead, sockets',
+    what: "socket hooks in the client's namespace, and nothing on interfaces",
+    only: { socketsOnly: true },
+    network: ({ client }: Stage) => ({ attach: { sockets: [client.path] } }),
+  },
+  {
+    name: 'fairlead-sock-tc',
+    title: 'fairlead, sockets and tc',
+    what: "socket hooks, and tc on the same client's interface, as containers have both",
+    only: { socketsOnly: true },
+    network: ({ client }: Stage) => ({
+      attach: { bridge: BRIDGE, interfaces: [NIC], sockets: [client.path] },
+    }),
+  },
+  {
+    name: 'fairlead-edge-tc',
+    title: 'fairlead, edge by tc',
+    what: 'the edge without XDP: tc on the NIC and on the bridge',
+    agent: edge('tc'),
+    network: () => exposed,
+  },
+  {
+    name: 'fairlead-xdp',
+    title: 'fairlead, XDP to a container',
+    what: 'XDP in the driver, tc behind it, a container of this node',
+    agent: edge('native'),
+    network: () => exposed,
+  },
+  {
+    name: 'fairlead-xdp-generic',
+    title: 'fairlead, generic XDP',
+    what: 'the same with XDP behind the driver',
+    agent: edge('generic'),
+    network: () => exposed,
+  },
+  {
+    name: 'fairlead-dsr-mac',
+    title: 'fairlead, XDP to the wire, DSR by MAC',
+    what: 'XDP in the driver; the backend, a NIC away, answers as the VIP',
+    ...outward,
+    agent: edge('native'),
+    network: () => ({ edge: true }),
+    service: () => ({ return: 'dsr-mac' }),
+  },
+  {
+    name: 'fairlead-dsr-tunnel',
+    title: 'fairlead, XDP to the wire, DSR by tunnel',
+    what: 'the same in IPIP',
+    ...outward,
+    agent: edge('native'),
+    network: () => ({ edge: true }),
+    service: () => ({ return: 'dsr-tunnel' }),
+  },
+  {
+    name: 'fairlead-entry',
+    title: 'fairlead, XDP to the wire, by entry node',
+    what: 'translated, and in IPIP to the node that has the backend; replies come back',
+    ...outward,
+    agent: edge('native', { peers: ['192.0.2.10'] }),
+    network: () => ({ edge: true }),
+    service: ({ address }: Stage) => ({ backends: [{ address: '10.1.0.77', via: address }] }),
+  },
+  {
+    name: 'fairlead-snat',
+    title: 'fairlead, XDP to the wire, SNAT',
+    what: "translated at both ends: the backend answers to the node's address",
+    ...outward,
+    agent: edge('native'),
+    network: () => ({ edge: true }),
+    service: () => ({ return: 'snat' }),
+  },
+].map((kind: Kind) => subject(kind))
