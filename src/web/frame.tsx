@@ -1,6 +1,6 @@
 /** What is around every view: where one is, whether it is live, light or dark. */
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks'
 import type { Feed } from './feed.js'
 import type { Place } from './place.js'
 import { useTheme } from './theme.js'
@@ -83,7 +83,7 @@ function useTitle(place: Place, node: string | undefined): void {
 /** Who reads by ear is told of the new view; not of the first one, whose page has just been opened. */
 function useFocusOnMove(place: Place, main: { readonly current: HTMLElement | null }): void {
   const first = useRef(true)
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!first.current) {
       main.current?.focus({ preventScroll: true })
       scrollTo(0, 0)

@@ -47,7 +47,10 @@ export function headline({ services = [], state, problems }: Feed): Headline {
   if (state?.lastError !== undefined)
     return { text: 'The kernel does not take what it should.', tone: 'bad' }
   if (less > 0)
-    return { text: `${less} of ${plural(services.length, 'service')} not whole.`, tone: 'warn' }
+    return {
+      text: `${less} of ${plural(services.length, 'service')} ${less === 1 ? 'is' : 'are'} not whole.`,
+      tone: 'warn',
+    }
   if (problems.length > 0)
     return { text: `${plural(problems.length, 'problem')} to look at.`, tone: 'warn' }
   const all = services.length === 1 ? 'The one service is' : `All ${services.length} services are`

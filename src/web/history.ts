@@ -6,19 +6,13 @@ const LENGTH = 300
 /** Of one service, for the small line in the list. */
 export const BRIEF = 45
 
-/** Columns that belong together; null where nothing is known. */
-export interface Series {
-  /** Seconds since the epoch. */
-  readonly times: number[]
-  readonly values: ReadonlyMap<string, (number | null)[]>
-}
-
 const nothing: RateView = {
   ...{ packetsIn: 0, bytesIn: 0, packetsOut: 0, bytesOut: 0 },
   ...{ connections: 0, active: 0 },
 }
 
 export class History {
+  /** Seconds since the epoch. */
   readonly times: number[] = []
   readonly #columns = new Map<string, (number | null)[]>()
   readonly #brief = new Map<string, number[]>()
@@ -63,6 +57,17 @@ export class History {
 
   column(name: string): (number | null)[] {
     return this.#columns.get(name) ?? this.times.map(() => null)
+  }
+
+  /** The times from the first on at which one of the columns is known, and as much of the columns. */
+  known(names: readonly string[]): { times: number[]; columns: (number | null)[][] } {
+    const columns = names.map((name) => this.column(name))
+    const found = this.times.findIndex((_, at) => columns.some((column) => column[at] !== null))
+    const first = found < 0 ? this.times.length : found
+    return {
+      times: this.times.slice(first),
+      columns: columns.map((column) => column.slice(first)),
+    }
   }
 
   /** New connections in a second, the newest last; empty for a service that was never busy. */

@@ -64,7 +64,7 @@ export function Plot({ title, times, lines, format, height = 190, bare = false }
     <figure class={bare ? 'plot bare' : 'plot'}>
       {!bare && (
         <figcaption>
-          <h3>{title}</h3>
+          <h2>{title}</h2>
           <p ref={readout} class="readout" aria-hidden="true">
             &nbsp;
           </p>
@@ -96,7 +96,9 @@ function showReadout(place: HTMLElement | null, plot: uPlot, { lines, format }: 
   })
   const when = plot.cursor.idx === null || time === undefined ? [] : [timeText(time)]
   // More than a few would not fit; the table has them.
-  place.textContent = [...when, ...(texts.length > 3 ? [] : texts)].join('   ') || '\u00a0'
+  const sum = lines.reduce((total, _, line) => total + (plot.data[line + 1]?.[at] ?? 0), 0)
+  const shown = texts.length > 3 ? [`all ${format(sum)}`] : texts
+  place.textContent = [...when, ...shown].join('   ')
 }
 
 function timeText(seconds: number): string {

@@ -71,25 +71,21 @@ interface DetailsProps {
 function Details({ feed, service, name }: DetailsProps) {
   const { history, changes } = feed
   const own = changes.filter(({ subject }) => subject === name)
-  const column = (what: string): (number | null)[] => history.column(`service.${what}`)
+  const throughput = history.known(['service.in', 'service.out'])
+  const connections = connectionsOf(feed, service)
   const perSecond = (value: number): string => `${short(value)}/s`
   return (
     <>
       <Verdict service={service} />
       <Facts service={service} />
       <div class="plots">
-        <Plot
-          title="New connections, by backend"
-          times={history.times}
-          lines={backendLines(feed, service)}
-          format={perSecond}
-        />
+        <Plot title="New connections, by backend" {...connections} format={perSecond} />
         <Plot
           title="Throughput"
-          times={history.times}
+          times={throughput.times}
           lines={[
-            { label: 'from clients', colour: '--series-2', values: column('in') },
-            { label: 'to clients', colour: '--series-1', values: column('out') },
+            { label: 'from clients', colour: '--series-2', values: throughput.columns[0] ?? [] },
+            { label: 'to clients', colour: '--series-1', values: throughput.columns[1] ?? [] },
           ]}
           format={bitRate}
         />
@@ -103,11 +99,17 @@ function Details({ feed, service, name }: DetailsProps) {
   )
 }
 
-function backendLines({ history }: Feed, { backends }: ServiceView): Line[] {
-  return backends.slice(0, MAX_LINES).map(({ address }, at) => ({
-    ...{ label: address, colour: `--series-${at + 1}` },
-    values: history.column(`backend.${address}.connections`),
+function connectionsOf(
+  { history }: Feed,
+  service: ServiceView,
+): { times: number[]; lines: Line[] } {
+  const backends = service.backends.slice(0, MAX_LINES)
+  const names = backends.map(({ address }) => `backend.${address}.connections`)
+  const { times, columns } = history.known(names)
+  const lines = backends.map(({ address }, at) => ({
+    ...{ label: address, colour: `--series-${at + 1}`, values: columns[at] ?? [] },
   }))
+  return { times, lines }
 }
 
 function Verdict({ service: { backends, health } }: { readonly service: ServiceView }) {
@@ -192,7 +194,7 @@ function Backends({ feed, service }: { readonly feed: Feed; readonly service: Se
             <th scope="col" class="number wide">
               Weight
             </th>
-            <th scope="col" class="wide">
+            <th scope="col" class="wide apart">
               Share, due
             </th>
             <th scope="col" class="number">
@@ -227,7 +229,7 @@ function Backends({ feed, service }: { readonly feed: Feed; readonly service: Se
                 </td>
                 <td class="wide">{checkText(backend)}</td>
                 <td class="number wide">{backend.weight}</td>
-                <td class="wide">
+                <td class="wide apart">
                   <Share part={part} due={weights.get(backend.address)} />{' '}
                   <span class="percent">{all === 0 ? '–' : `${Math.round(part * 100)} %`}</span>
                 </td>

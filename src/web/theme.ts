@@ -1,7 +1,8 @@
 /** Light or dark: as the system has it, unless somebody said otherwise here. */
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 
 const KEY = 'fairlead-theme'
+const systemDark = matchMedia('(prefers-color-scheme: dark)')
 export type Theme = 'light' | 'dark'
 
 export function storedTheme(): Theme | undefined {
@@ -15,13 +16,17 @@ export function applyTheme(theme: Theme | undefined): void {
 }
 
 function current(): Theme {
-  const dark = matchMedia('(prefers-color-scheme: dark)').matches
-  return storedTheme() ?? (dark ? 'dark' : 'light')
+  return storedTheme() ?? (systemDark.matches ? 'dark' : 'light')
 }
 
 /** @returns the theme that is shown, and what changes it */
 export function useTheme(): [Theme, () => void] {
   const [theme, setTheme] = useState(current)
+  useEffect(() => {
+    const changed = (): void => setTheme(current())
+    systemDark.addEventListener('change', changed)
+    return () => systemDark.removeEventListener('change', changed)
+  }, [])
   return [
     theme,
     () => {
