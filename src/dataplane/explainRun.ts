@@ -127,7 +127,9 @@ export class ExplainRun {
       question: { netns: place.netns ?? 0n, socket: 0n, ifindex: place.ifindex },
     })
     const program = place.netns === undefined ? 'explain_packet' : 'explain_socket'
-    const out = object.program(program).testRun({ data, ...(place.ifindex > 1 && { ctx }) })
+    const out = object
+      .program(program)
+      .testRun({ data, ...(place.ifindex > 1 && { ctx, ctxOutSize: 0 }) })
     const { explanation } = knobs.get(0) as unknown as { explanation: Found }
     return { found: explanation, ...endsOf(Buffer.from(out.data), data.length) }
   }

@@ -6,17 +6,35 @@ import type { ExplainParameters, ExplanationView } from '../../src/api/schema.js
 import { formatListen } from '../../src/model/address.js'
 import type { Agent } from '../lib/agent.js'
 import { Dialler, type Dial } from '../lib/dialler.js'
+import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 import { run } from '../lib/netns.js'
-import { CLIENT4, CLIENT6, Stage } from '../lib/stage.js'
+import { CLIENT4, CLIENT6, Stage, VIP4, VIP6 } from '../lib/stage.js'
 
 /** Written by the agent once a second, whatever is asked: until when it is sure to answer names. */
 const HEARTBEAT = 'resolving'
 
-/** All of the pinned maps, as another program reads them. */
+/** Of packets under way: each that passes leaves something, a kernel's question for routers, too. */
+const SCRATCH = ['admissions', 'snat_works']
+
+/** Explaining has scratch of its own. */
+async function scratchIsApart(t: Test, pins: string): Promise<void> {
+  const shown = async (...args: string[]) =>
+    JSON.parse((await run('bpftool', ['-j', ...args])).stdout) as unknown
+  const all = (await shown('prog', 'show')) as { name?: string; map_ids?: number[] }[]
+  const programs = all.filter(({ name }) => name === 'explain_packet')
+  t.ok(programs.length > 0, 'it is loaded')
+  for (const name of SCRATCH) {
+    const map = (await shown('map', 'show', 'pinned', join(pins, 'maps', name))) as { id: number }
+    for (const program of programs) t.notOk(program.map_ids?.includes(map.id), name)
+  }
+}
+
+/** All of the other pinned maps, as another program reads them. */
 async function dumps(pins: string): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   for (const name of readdirSync(join(pins, 'maps'))) {
-    if (name === HEARTBEAT) continue
+    if (name === HEARTBEAT || SCRATCH.includes(name)) continue
     const args = ['-j', 'map', 'dump', 'pinned', join(pins, 'maps', name)]
     // A map of sockets' own storage has no keys to walk.
     const { stdout, code } = await run('bpftool', args, { mayFail: true })
@@ -137,8 +155,8 @@ async function refused(t: Test, scene: Scene, dial: Dial, reason: string): Promi
   t.equal(await scene.dialler.dial(dial), 'ConnectionRefusedError', dial.host)
 }
 
-/** A kernel asks for routers when it likes, and that is a packet, too. */
-const QUIET_TRIES = 5
+/** The last packets of connections may be under way still. */
+const QUIET_TRIES = 3
 
 /** Asks everything that can be asked, and finds the maps as they were. */
 async function askAll(t: Test, scene: Scene): Promise<void> {
@@ -213,5 +231,83 @@ for (const path of ['tc', 'sock'] as const) {
       match: 'none',
     })
     await askAll(t, scene)
+    await scratchIsApart(t, stage.agent.pins)
   })
 }
+
+t.test('a backend that is chosen for itself is told so', async (t) => {
+  const stage = await Stage.build(t, 1)
+  await stage.start(stage.definition(false))
+  const [one] = stage.backends
+  if (one === undefined) throw new Error('there is no backend')
+  const dialler = new Dialler(one.space)
+  const scene = new Scene(stage.agent, dialler, [one.v4, one.v6], () => one.id, { path: 'tc' })
+  for (const host of [VIP4, VIP6]) {
+    const dial = scene.next('tcp', host)
+    const told = await scene.explain(dial)
+    t.match(told, { outcome: 'translated', way: { kind: 'hairpin' } })
+    await dialler.dial(dial)
+    const during = await scene.explain(dial, { established: 'true' })
+    t.match(during, { flow: { used: true }, seenAs: { address: host }, way: { kind: 'hairpin' } })
+    t.equal(await dialler.ask(dial), one.id)
+  }
+})
+
+t.test('from outside: VIPs, published ports, and what the command prints', async (t) => {
+  const stage = await EdgeStage.build(t, 2)
+  await stage.start(stage.definition('auto', { algorithm: 'maglev', tableSize: 251 }))
+  const nameOf = (address: string) =>
+    stage.backends.find(({ v4, v6 }) => [v4, v6].includes(address))?.id ?? address
+  const dialler = new Dialler(stage.client)
+  const scene = new Scene(stage.agent, dialler, [EDGE.client4, EDGE.client6], nameOf, {})
+  for (const host of [EDGE.near4, EDGE.near6, EDGE.far4, EDGE.far6])
+    for (const protocol of ['tcp', 'udp'] as const) {
+      await once(t, scene, 'web', scene.next(protocol, host))
+      await once(t, scene, 'web', scene.next(protocol, host))
+    }
+  for (const host of [EDGE.node4, EDGE.node6]) {
+    const published = scene.next('tcp', host, 8080)
+    t.match(await scene.explain(published), {
+      ...{ path: 'xdp', network: '', match: 'published', outcome: 'translated' },
+      ...{ choice: { by: 'hash' }, backend: { port: 80 } },
+      way: { kind: 'route', interface: 'br0' },
+    })
+    await once(t, scene, 'web', published)
+    const other = await scene.explain(scene.next('tcp', host, 8081))
+    t.match(other, { match: 'not_published', outcome: 'passed' })
+  }
+  const before = await dumps(stage.agent.pins)
+  const to = formatListen({ host: EDGE.near4, port: 80 })
+  const text = await stage.agent.command('explain', EDGE.client4, to, 'TCP')
+  t.match(text, /^choice +maglev: hash [0-9a-f]{16} leads to slot \d+ of 251: /m)
+  t.match(text, /^BACKEND +STATE/m)
+  const wrong = stage.agent.command('explain', EDGE.client4, to, 'sctp')
+  await t.rejects(wrong, /exit 2: fairlead: protocol/)
+  const unknown = stage.agent.command('explain', EDGE.client4, to, 'tcp', '--network', 'no')
+  await t.rejects(unknown, /exit 4: fairlead: there is no network no/)
+  const after = await dumps(stage.agent.pins)
+  for (const name of ['cursors', 'counters', 'drops', 'events', 'flows4', 'embryonic4', 'actives'])
+    t.equal(after.get(name), before.get(name), name)
+})
+
+t.test('return: snat: who the backend will see, and by which way', async (t) => {
+  const lan = await EdgeLan.build(t)
+  await lan.answerPlainly()
+  await lan.startEntry('tc', { return: 'snat', backends: [{ address: [LAN.host4, LAN.host6] }] })
+  const dialler = new Dialler(lan.client)
+  const clients = [LAN.client4, LAN.client6] as const
+  const scene = new Scene(lan.agents.entry, dialler, clients, () => 'plain', {})
+  for (const [host, own] of [
+    [LAN.vip4, LAN.entry4],
+    [LAN.vip6, LAN.entry6],
+  ] as const) {
+    const dial = scene.next('tcp', host)
+    const told = await scene.explain(dial)
+    t.match(told, { outcome: 'translated', seenAs: { address: own }, way: { kind: 'snat' } })
+    t.equal(await dialler.dial(dial), 'connected')
+    const during = await scene.explain(dial, { established: 'true' })
+    t.match(during, { flow: { used: true }, seenAs: { address: own } })
+    for await (const [flow] of scene.agent.api.flows({ client: `:${dial.from}` }))
+      t.same(during.seenAs, flow?.seenAs, 'the port that it has')
+  }
+})
