@@ -15,6 +15,7 @@ interface FrameProps {
 const views = [
   { name: 'services', title: 'Services' },
   { name: 'changes', title: 'Changes' },
+  { name: 'explain', title: 'Explain' },
 ] as const
 
 export function Frame({ feed, place, onLeave, children }: FrameProps) {

@@ -38,7 +38,9 @@ export function Login({ refused, onToken }: LoginProps) {
           It is in the file that <code>agent.http.token</code> names. This tab keeps it until it is
           closed.
         </p>
-        <button type="submit">Open</button>
+        <button type="submit" class="primary">
+          Open
+        </button>
       </form>
     </main>
   )

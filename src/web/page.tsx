@@ -2,6 +2,7 @@
 import { render } from 'preact'
 import { useCallback, useEffect, useReducer, useState } from 'preact/hooks'
 import { Changes } from './changes.js'
+import { Explain } from './explain.js'
 import { Feed } from './feed.js'
 import { Frame } from './frame.js'
 import { Login } from './login.js'
@@ -63,6 +64,8 @@ function View({ feed, place }: { readonly feed: Feed; readonly place: Place }) {
       return <ServicePage key={place.service} feed={feed} service={place.service} />
     case 'changes':
       return <Changes feed={feed} />
+    case 'explain':
+      return <Explain feed={feed} question={place.question} />
     case 'services':
       return <Overview feed={feed} />
   }

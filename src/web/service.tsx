@@ -5,8 +5,9 @@ import type { BackendView, ServiceView } from '../api/schema.js'
 import { ask, Refusal } from './agent.js'
 import { ChangeList } from './changes.js'
 import type { Feed } from './feed.js'
-import { bitRate, plural, short } from './format.js'
+import { bitRate, endpoint, plural, short } from './format.js'
 import { Share } from './marks.js'
+import { explainPlace } from './place.js'
 import { type Line, Plot } from './plot.js'
 
 /** More lines could not be told apart. */
@@ -77,6 +78,7 @@ function Details({ feed, service, name }: DetailsProps) {
   return (
     <>
       <Verdict service={service} />
+      <Ask service={service} />
       <Facts service={service} />
       <div class="plots">
         <Plot title="New connections, by backend" {...connections} format={perSecond} />
@@ -96,6 +98,21 @@ function Details({ feed, service, name }: DetailsProps) {
         <ChangeList changes={own} />
       </section>
     </>
+  )
+}
+
+/** A question about this service; who asks says which client it is about. */
+function Ask({ service: { vips, ports } }: { readonly service: ServiceView }) {
+  const [vip] = vips
+  const [port] = ports
+  if (vip === undefined || port === undefined) return null
+  const { protocol } = port
+  return (
+    <p class="more">
+      <a href={explainPlace({ vip: endpoint(vip, port.port, 'tcp'), protocol })}>
+        Explain a connection to it
+      </a>
+    </p>
   )
 }
 

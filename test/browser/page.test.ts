@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { until, sleep } from '../lib/netns.js'
+import { CLIENT4 } from '../lib/stage.js'
 import { Watched } from './browser.js'
 import { PAGE, PageScene } from './scene.js'
 
@@ -114,11 +115,35 @@ t.test('the page', { timeout: 250_000, bail: true }, async (t) => {
     quiet('one service')
   })
 
+  await t.test('why a packet goes there', async (t) => {
+    await page.goto(`${PAGE}#/service/shop/web`)
+    await page.getByRole('link', { name: 'Explain a connection' }).click()
+    await page.getByLabel('From the client').fill(CLIENT4)
+    await page.keyboard.press('Enter')
+    await shows(page, '.outcome', /^It goes to 10\.1\.0\.1[0-2]:80$/)
+    await shows(page, '.steps', /VIP has port 80: service shop\/web/)
+    await shows(page, '.answer .backends', /10\.1\.0\.13\s+down/)
+    t.match(page.url(), /client=10\.1\.0\.8/, 'it can be sent to a colleague')
+    await picture(page, 'explain')
+    await page.getByLabel('To', { exact: true }).fill('10.1.0.100:81')
+    await page.keyboard.press('Enter')
+    await shows(page, '.outcome', /refused|dropped/)
+    await page.getByLabel('To', { exact: true }).fill('nonsense')
+    await page.keyboard.press('Enter')
+    await shows(page, 'p.answer', /not address:port/)
+    const complaints = watched.takeComplaints()
+    t.ok(
+      complaints.every((text) => text.includes('422')),
+      complaints.join('; '),
+    )
+  })
+
   await t.test('by keyboard alone', async (t) => {
+    await page.goto(`${PAGE}#/services`)
     await page.reload()
     await shows(page, '.pulse', /Live/)
     const walk: string[] = []
-    for (let at = 0; at < 18; at++) {
+    for (let at = 0; at < 19; at++) {
       await page.keyboard.press('Tab')
       walk.push((await watched.focused()).trim().split('\n')[0] ?? '')
     }
@@ -126,6 +151,7 @@ t.test('the page', { timeout: 250_000, bail: true }, async (t) => {
     const order = [
       'Services',
       'Changes',
+      'Explain',
       'Filter',
       'Service',
       'Backends',
@@ -152,7 +178,8 @@ t.test('the page', { timeout: 250_000, bail: true }, async (t) => {
     quiet('by keyboard')
   })
 
-  const views = ['#/services', '#/service/shop/web', '#/changes']
+  const explained = '#/explain?client=10.1.0.8&vip=10.1.0.100%3A80&protocol=tcp'
+  const views = ['#/services', '#/service/shop/web', '#/changes', explained]
 
   await t.test('in light and dark, for everybody', async (t) => {
     for (const view of views) {

@@ -10,28 +10,29 @@ const source = join(root, 'src')
 /** Layer → what it may import besides itself, node: and npm packages. */
 const allowed: Record<string, readonly string[]> = {
   'errors.ts': [],
+  'reason.ts': [],
   'pace.ts': [],
-  model: ['errors.ts'],
-  host: ['model', 'errors.ts', 'libbpf-ts'],
-  dataplane: ['host', 'model', 'errors.ts', 'pace.ts', 'libbpf-ts'],
-  sources: ['model', 'errors.ts', 'pace.ts'],
-  dns: ['model', 'errors.ts'],
-  metrics: ['model', 'errors.ts', 'pace.ts'],
-  api: ['model', 'errors.ts', 'pace.ts'],
+  model: ['errors.ts', 'reason.ts'],
+  host: ['model', 'errors.ts', 'reason.ts', 'libbpf-ts'],
+  dataplane: ['host', 'model', 'errors.ts', 'reason.ts', 'pace.ts', 'libbpf-ts'],
+  sources: ['model', 'errors.ts', 'reason.ts', 'pace.ts'],
+  dns: ['model', 'errors.ts', 'reason.ts'],
+  metrics: ['model', 'errors.ts', 'reason.ts', 'pace.ts'],
+  api: ['model', 'errors.ts', 'reason.ts', 'pace.ts'],
   // The page: of the API it takes types alone.
   web: ['api'],
-  ipvs: ['sources', 'model', 'errors.ts'],
-  'stateFile.ts': ['model', 'errors.ts'],
-  'checkFile.ts': ['sources', 'config.ts', 'model', 'errors.ts'],
-  'config.ts': ['sources', 'model', 'errors.ts'],
+  ipvs: ['sources', 'model', 'errors.ts', 'reason.ts'],
+  'stateFile.ts': ['model', 'errors.ts', 'reason.ts'],
+  'checkFile.ts': ['sources', 'config.ts', 'model', 'errors.ts', 'reason.ts'],
+  'config.ts': ['sources', 'model', 'errors.ts', 'reason.ts'],
   // The commands start the agent, check a file, probe the kernel or detach; all else is the API.
   cli: [
     ...['main.ts', 'checkFile.ts', 'config.ts', 'api', 'sources', 'ipvs', 'dataplane', 'host'],
-    ...['model', 'errors.ts'],
+    ...['model', 'errors.ts', 'reason.ts'],
   ],
   'main.ts': [
     ...['sources', 'model', 'dataplane', 'dns', 'metrics', 'api', 'host'],
-    ...['config.ts', 'stateFile.ts', 'errors.ts'],
+    ...['config.ts', 'stateFile.ts', 'errors.ts', 'reason.ts'],
   ],
 }
 
