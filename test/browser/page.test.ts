@@ -5,7 +5,9 @@
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t from 'tap'
+import { operations } from '../../src/api/operations.js'
 import { until, sleep } from '../lib/netns.js'
+import { AnswerCheck, askSocket } from '../lib/openapi.js'
 import { CLIENT4 } from '../lib/stage.js'
 import { Watched } from './browser.js'
 import { PAGE, PageScene } from './scene.js'
@@ -136,6 +138,21 @@ t.test('the page', { timeout: 250_000, bail: true }, async (t) => {
       complaints.every((text) => text.includes('422')),
       complaints.join('; '),
     )
+  })
+
+  await t.test('what the agent answers is as its description says', async (t) => {
+    const { body: document } = await askSocket(agent.socket, '/v1/openapi.json')
+    const check = new AnswerCheck(document)
+    for (const { method, path, answer } of Object.values(operations)) {
+      if (method !== 'GET' || typeof answer === 'string') continue
+      const query = path === '/v1/explain' ? '?client=10.1.0.8&vip=10.1.0.100:80&protocol=tcp' : ''
+      const asked = path.replace('{network}', 'shop').replace('{name}', 'web') + query
+      const { status, body } = await askSocket(agent.socket, asked)
+      t.equal(status, 200, asked)
+      t.same(check.problems(path, status, body), [], asked)
+    }
+    const { status, body } = await askSocket(agent.socket, '/v1/flows?state=odd')
+    t.same(check.problems('/v1/flows', status, body), [])
   })
 
   await t.test('by keyboard alone', async (t) => {

@@ -1,5 +1,6 @@
 /** Answers held against the OpenAPI document, by Ajv rather than by the schemas that made it. */
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import { request } from 'node:http'
 
 type Json = Record<string, unknown>
 
@@ -26,6 +27,26 @@ export class AnswerCheck {
     if (validate(body)) return []
     return (validate.errors ?? []).map((error) => `${error.instancePath} ${error.message ?? ''}`)
   }
+}
+
+/** What an agent answers on its socket. */
+export function askSocket(
+  socketPath: string,
+  path: string,
+): Promise<{ status: number; body: Json }> {
+  return new Promise((resolve, reject) => {
+    const exchange = request({ socketPath, path, agent: false }, (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (part: string) => (text += part))
+      response.on('error', reject)
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) as Json })
+      })
+    })
+    exchange.on('error', reject)
+    exchange.end()
+  })
 }
 
 /** With no fields but those that are named: readers must not mind more, a test has to. */
