@@ -489,7 +489,8 @@ int from_edge(struct __sk_buff *skb)
 
 /*
  * go_back() - translate back what leaves by a NIC. An error about what a client of another
- * node had sent, the stack's own too, goes there.
+ * node had sent, the stack's own too, goes there; one too big for that tunnel is answered by
+ * nobody, as it is an error itself (RFC 1122 3.2.2).
  */
 static __always_inline int go_back(struct __sk_buff *skb, const bool v6)
 {
@@ -499,7 +500,7 @@ static __always_inline int go_back(struct __sk_buff *skb, const bool v6)
 		int home = v6 ? send_home6(skb, 0) : send_home4(skb, 0);
 
 		if (home != VERDICT_PASS)
-			return home == VERDICT_TOO_BIG ? VERDICT_DROP : home;
+			return home == VERDICT_TOO_BIG ? drop(DROP_TOO_BIG) : home;
 	}
 	return decide_back(skb, verdict, v6);
 }

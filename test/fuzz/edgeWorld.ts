@@ -1,8 +1,8 @@
 /** The programs of a NIC, XDP and tc, with backends that are reached in every way there is. */
 import { OUTSIDE, STEP, Wire, XDP } from '../lib/edgePath.js'
 import { Datapath } from '../lib/kernel.js'
-import { addressBytes, concat, isV6 } from '../lib/packet.js'
-import { EDGE_WORLD, nextEdgePacket, SNAT_PORTS } from './edgePackets.js'
+import { addConditioned, conditions, words } from './conditions.js'
+import { EDGE_WORLD, nextEdgePacket, nextPacketOut, SNAT_PORTS } from './edgePackets.js'
 import { TC_VERDICTS, type Target } from './fuzzer.js'
 
 const BOTH = [EDGE_WORLD[4], EDGE_WORLD[6]]
@@ -16,12 +16,13 @@ export interface EdgeWorld {
   close(): void
 }
 
-function words(address: string): number[] {
-  const bytes = isV6(address)
-    ? addressBytes(address)
-    : concat(Buffer.alloc(10), [255, 255], addressBytes(address))
-  return [0, 4, 8, 12].map((at) => bytes.readUInt32BE(at))
-}
+/** Of EDGE_WORLD's clients. */
+const RANGES = [
+  { deny: ['192.0.2.8/32', '2001:db8::8/128'] },
+  { allow: ['192.0.2.8/31', '2001:db8::8/127'], deny: ['192.0.2.9/32', '2001:db8::9/128'] },
+]
+/** New DSR flows of that many jiffies, beyond which those that a hash leads get no row. */
+const FLOOD = { stateless_above: 1, rate_window_jiffies: 50 }
 
 function serve(dp: Datapath): void {
   const vips = (index: number) => BOTH.map((world) => world.vips[index] ?? '')
@@ -43,12 +44,30 @@ function serve(dp: Datapath): void {
       backends: backends('mac', 'tunnel'),
     }),
     dp.addService({ vips: vips(3), ports: ['80/tcp'], backends: [] }),
+    ...(['sh', 'maglev'] as const).map((algorithm, index) =>
+      addConditioned(
+        dp,
+        {
+          vips: vips(4 + index),
+          ports: ['80', '53', '443'].flatMap(of),
+          backends: backends('mac', 'tunnel'),
+        },
+        { algorithm, times: 7 },
+      ),
+    ),
+    ...conditions(RANGES).map((condition, index) =>
+      addConditioned(
+        dp,
+        { vips: vips(6 + index), ports, backends: backends('routed', 'snat', 'entry') },
+        condition,
+      ),
+    ),
   ]
   for (const world of BOTH) {
     const ways = {
       snat: { addr: words(world.own), kind: dp.constant('VIA_SNAT') },
       narrow: { addr: words(world.narrowOwn), kind: dp.constant('VIA_SNAT') },
-      entry: { addr: words(world.peer), kind: dp.constant('VIA_ENTRY') },
+      entry: { addr: words(world.peers[0]), kind: dp.constant('VIA_ENTRY') },
       mac: { addr: words(world.backends.mac), kind: dp.constant('VIA_DSR_MAC') },
       tunnel: { addr: words(world.backends.tunnel), kind: dp.constant('VIA_DSR_TUNNEL') },
     }
@@ -59,7 +78,8 @@ function serve(dp: Datapath): void {
       }
     // Outside nobody dials backends.
     for (const backend of Object.values(world.backends)) dp.removeVip(backend)
-    dp.map('peers').set({ addr: words(world.peer) }, 1)
+    for (const peer of world.peers) dp.map('peers').set({ addr: words(peer) }, 1)
+    dp.map('aliases').set({ addr: words(world.alias) }, { addr: words(world.backends.entry) })
     dp.addVip(world.own, ['NODE'])
     dp.addVip(world.narrowOwn, ['NODE'])
     for (const port of ['8080:8080/tcp', '53:5353/udp']) dp.addPort(world.own, port, 1)
@@ -77,7 +97,7 @@ export function openEdgeWorld(ifindex: number): EdgeWorld {
     edge_addr4: words(EDGE_WORLD[4].own)[3] ?? 0,
     edge_addr6: words(EDGE_WORLD[6].own),
   }
-  const dp = new Datapath({ rodata: { ...OUTSIDE.rodata, ...knobs } })
+  const dp = new Datapath({ rodata: { ...OUTSIDE.rodata, ...knobs, ...FLOOD } })
   let wire: Wire | undefined
   try {
     serve(dp)
@@ -94,12 +114,15 @@ export function openEdgeWorld(ifindex: number): EdgeWorld {
   return { dp, targets: targetsOf(dp, used, ifindex), close }
 }
 
+/** What goes on through the stack has its next hop from there. */
+const isRedirected = (verdict: number): boolean => verdict === TC_VERDICTS.redirect
+
 function targetsOf(dp: Datapath, wire: Wire, ifindex: number): Target[] {
   return [
     {
       name: 'from_wire',
       verdicts: XDP_VERDICTS,
-      routes: true,
+      routes: () => true,
       next: nextEdgePacket,
       run: (before) => {
         const { verdict, packet, step } = wire.receive(before, ifindex)
@@ -110,9 +133,23 @@ function targetsOf(dp: Datapath, wire: Wire, ifindex: number): Target[] {
     {
       name: 'from_edge',
       verdicts: TC_VERDICTS,
-      routes: true,
+      routes: () => true,
       next: nextEdgePacket,
       run: (before) => dp.fromEdge(before, ifindex),
+    },
+    {
+      name: 'to_edge',
+      verdicts: TC_VERDICTS,
+      routes: isRedirected,
+      next: nextPacketOut,
+      run: (before) => dp.toEdge(before, ifindex),
+    },
+    {
+      name: 'from_bridge',
+      verdicts: TC_VERDICTS,
+      routes: isRedirected,
+      next: nextPacketOut,
+      run: (before) => dp.fromBridge(before, ifindex),
     },
   ]
 }

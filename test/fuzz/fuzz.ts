@@ -1,21 +1,27 @@
 /**
- * usage: fuzz.js [--count N] [--seed N] [--routed] [--edge]
- *        fuzz.js [--edge] --program NAME --replay HEX
- * Exits with 1 at the first packet that something is wrong with, and prints it. `--edge`: the
- * programs of a NIC, in a namespace made for it, instead of those of containers.
+ * usage: fuzz.js [--containers] [--routed] [--edge] [--count N] [--seed N] [--record]
+ *        fuzz.js [--routed | --edge] --program NAME --replay HEX
+ * Packets for every program, N for each; or for those of containers with backends behind a bridge
+ * (`--containers`) or behind the stack (`--routed`), or for those of a NIC (`--edge`), in a namespace
+ * made for it. Exits with 1 after a packet that something is wrong with, and prints it. `--record`
+ * writes what was run into docs/reference/fuzz.md.
  */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { holdXdp, ifindexOf, inEdgeWire } from '../lib/edgeWire.js'
+import { holdXdp, ifindexOf, inEdgeWire, isInEdgeWire } from '../lib/edgeWire.js'
+import { containerTargets, openWorld } from './containerWorld.js'
 import { openEdgeWorld } from './edgeWorld.js'
-import { describeFailure, Fuzzer, openWorld } from './fuzzer.js'
+import { describeFailure, Fuzzer } from './fuzzer.js'
+import { record, type World, WORLDS } from './record.js'
 
 const { values } = parseArgs({
   options: {
     count: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: `${randomInt(2 ** 31)}` },
+    containers: { type: 'boolean', default: false },
     routed: { type: 'boolean', default: false },
     edge: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
     program: { type: 'string' },
     replay: { type: 'string' },
   },
@@ -31,28 +37,31 @@ function replay(fuzzer: Fuzzer, program: string, packet: Buffer): number {
   return faults.length ? 1 : 0
 }
 
-function fuzz(fuzzer: Fuzzer, seed: number, count: number): number {
+function fuzz(fuzzer: Fuzzer, world: World): number {
+  const [seed, count] = [Number(values.seed), Number(values.count)]
   const started = performance.now()
   const failure = fuzzer.run(seed, count)
-  const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  const { packets, verdicts, counted, translated } = fuzzer.tally()
-  console.log(`seed ${seed}: ${packets} packets in ${seconds} s, ${translated} left changed`)
-  console.log(`verdicts ${JSON.stringify(verdicts)}`)
-  console.log(`counted ${JSON.stringify(counted)}`)
-  if (failure) console.log(describeFailure(failure))
+  const seconds = (performance.now() - started) / 1000
+  const tally = fuzzer.tally()
+  console.log(`${world}, seed ${seed}: ${tally.packets} packets in ${seconds.toFixed(1)} s`)
+  console.log(`left changed ${JSON.stringify(tally.translated)}`)
+  console.log(`verdicts ${JSON.stringify(tally.verdicts)}`)
+  console.log(`counted ${JSON.stringify(tally.counted)}`)
+  if (failure) console.log(describeFailure(failure, `--${world}`))
+  else if (values.record) record({ world, seed, count, seconds, changed: tally.translated })
   return failure ? 1 : 0
 }
 
-function work(fuzzer: Fuzzer, program: string): number {
-  return values.replay === undefined
-    ? fuzz(fuzzer, Number(values.seed), Number(values.count))
-    : replay(fuzzer, values.program ?? program, Buffer.from(values.replay, 'hex'))
+function work(fuzzer: Fuzzer, world: World): number {
+  if (values.replay === undefined) return fuzz(fuzzer, world)
+  const program = values.program ?? (world === 'edge' ? 'from_wire' : 'from_container')
+  return replay(fuzzer, program, Buffer.from(values.replay, 'hex'))
 }
 
-function atContainers(): number {
-  const dp = openWorld(!values.routed)
+function atContainers(world: World): number {
+  const dp = openWorld(world === 'containers')
   try {
-    return work(new Fuzzer(dp), 'from_container')
+    return work(new Fuzzer(dp, containerTargets(dp)), world)
   } finally {
     dp.close()
   }
@@ -62,11 +71,27 @@ async function atEdge(): Promise<number> {
   const release = await holdXdp('eth0')
   const world = openEdgeWorld(ifindexOf('eth0'))
   try {
-    return work(new Fuzzer(world.dp, world.targets, 'PATH_XDP'), 'from_wire')
+    return work(new Fuzzer(world.dp, world.targets, 'PATH_XDP'), 'edge')
   } finally {
     world.close()
     release()
   }
 }
 
-process.exitCode = values.edge ? await inEdgeWire(atEdge) : atContainers()
+/** With the same arguments, of which the seed may have been drawn. */
+const edgeArgs = [...process.argv.slice(2), '--seed', values.seed]
+
+async function main(): Promise<number> {
+  const named = WORLDS.filter((world) => values[world])
+  const worlds = named.length
+    ? named
+    : values.replay === undefined
+      ? WORLDS
+      : ['containers' as const]
+  let failed = 0
+  for (const world of worlds)
+    failed |= world === 'edge' ? await inEdgeWire(atEdge, edgeArgs) : atContainers(world)
+  return failed
+}
+
+process.exitCode = isInEdgeWire() ? await atEdge() : await main()

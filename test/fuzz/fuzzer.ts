@@ -1,8 +1,7 @@
 /** Runs packets through programs and judges what becomes of each. */
 import type { BpfMap } from 'libbpf-ts'
-import { Datapath, TC } from '../lib/kernel.js'
+import { type Datapath, TC } from '../lib/kernel.js'
 import { faultsOf, type Observation, type Verdicts } from './judge.js'
-import { type Direction, nextPacket, WORLD } from './packets.js'
 import { Random } from './random.js'
 
 export const TC_VERDICTS: Verdicts = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
@@ -18,8 +17,8 @@ export interface Target {
     readonly packet: Buffer
     readonly faults?: readonly string[]
   }
-  /** Its packets may be given another hop. */
-  readonly routes?: boolean
+  /** Whether packets that leave with this verdict may have got another hop; absent: none may. */
+  readonly routes?: (verdict: number) => boolean
 }
 
 export interface Failure {
@@ -32,9 +31,11 @@ export interface Failure {
 
 export interface Tally {
   readonly packets: number
+  /** By program and verdict. */
   readonly verdicts: Readonly<Record<string, number>>
   readonly counted: Readonly<Record<string, number>>
-  readonly translated: number
+  /** Packets that left changed, by program. */
+  readonly translated: Readonly<Record<string, number>>
 }
 
 /** Sums per-CPU counters over all paths, in one call. */
@@ -72,43 +73,6 @@ class Totals {
   }
 }
 
-/** The world of packets.ts: services of every kind, with flows to come. */
-export function openWorld(bridged: boolean): Datapath {
-  const dp = new Datapath({
-    rodata: {
-      network_id: 1,
-      bridge_ifindex: bridged ? 1 : 0,
-      bridge_mac: new Uint8Array([2, 0, 0, 0, 0, 0xbb]),
-    },
-  })
-  const both = (pick: (world: (typeof WORLD)[4 | 6]) => readonly string[]) => [
-    ...pick(WORLD[4]),
-    ...pick(WORLD[6]),
-  ]
-  const vip = (index: number) => both((world) => world.vips.slice(index, index + 1))
-  const backends = both((world) => world.backends)
-  const ports = ['80:8080/tcp', '53/udp', '443/tcp', '443/udp']
-  dp.addService({ vips: vip(0), ports, backends })
-  dp.addService({ vips: vip(1), backends, onLink: false, algorithm: 'random' })
-  const empty = dp.addService({ vips: vip(2), ports: ['53/tcp'], backends: backends.slice(0, 1) })
-  dp.setRing(empty.id, { 4: [], 6: [] })
-  return dp
-}
-
-/** The programs of a container's veth. */
-export function containerTargets(dp: Datapath): Target[] {
-  const target = (name: Direction, run: Target['run']): Target => ({
-    name,
-    verdicts: TC_VERDICTS,
-    next: (random) => nextPacket(random, name),
-    run,
-  })
-  return [
-    target('from_container', (packet) => dp.fromContainer(packet)),
-    target('to_container', (packet) => dp.toContainer(packet)),
-  ]
-}
-
 export class Fuzzer {
   readonly #dp: Datapath
   readonly #targets: readonly Target[]
@@ -118,13 +82,14 @@ export class Fuzzer {
   readonly #eventNames: readonly string[]
   readonly #reasonNames: readonly string[]
   readonly #verdicts: Record<string, number> = {}
+  readonly #translated: Record<string, number> = {}
   #packets = 0
-  #translated = 0
 
   /** @param path whose counters the programs write */
-  constructor(dp: Datapath, targets: readonly Target[] = containerTargets(dp), path = 'PATH_TC') {
+  constructor(dp: Datapath, targets: readonly Target[], path = 'PATH_TC') {
     this.#dp = dp
     this.#targets = targets
+    for (const { name } of targets) this.#translated[name] = 0
     this.#path = path
     const paths = dp.constant('PATH_COUNT')
     this.#drops = new Totals(dp.map('drops'), paths)
@@ -144,16 +109,16 @@ export class Fuzzer {
   observe(target: Target, before: Buffer): Observation {
     const { verdict, packet, faults = [] } = target.run(before)
     this.#packets++
-    const counted = `${target.verdicts === TC_VERDICTS ? '' : `${target.name} `}${verdict}`
-    this.#verdicts[counted] = (this.#verdicts[counted] ?? 0) + 1
+    add(this.#verdicts, `${target.name} ${verdict}`)
     const named = (counts: number[], names: readonly string[]) =>
       counts.flatMap((count, index) => (count ? [names[index] ?? `${index}`] : []))
     const events = named(this.#events.added(), this.#eventNames)
     const added = this.#drops.added()
     const drops = added.reduce((sum, one) => sum + one, 0)
-    if (verdict !== target.verdicts.drop && !before.equals(packet)) this.#translated++
+    if (verdict !== target.verdicts.drop && !before.equals(packet))
+      add(this.#translated, target.name)
     const reasons = named(added, this.#reasonNames)
-    const routed = target.routes === true
+    const routed = target.routes?.(verdict) ?? false
     return { verdict, before, after: packet, drops, events, reasons, routed, faults }
   }
 
@@ -179,9 +144,13 @@ export class Fuzzer {
       packets: this.#packets,
       verdicts: { ...this.#verdicts },
       counted: this.#dp.counted(this.#path),
-      translated: this.#translated,
+      translated: { ...this.#translated },
     }
   }
+}
+
+function add(to: Record<string, number>, name: string): void {
+  to[name] = (to[name] ?? 0) + 1
 }
 
 /** Constants of an enum by number, without prefix. */
@@ -192,15 +161,15 @@ function namesOf(dp: Datapath, prefix: string): string[] {
   return names
 }
 
-/** All that it takes to see a failure again. */
-export function describeFailure({ seed, index, program, faults, seen }: Failure): string {
-  const edge = program === 'from_wire' || program === 'from_edge' ? ' --edge' : ''
+/** All that it takes to see a failure again. @param world the option that names it */
+export function describeFailure(failure: Failure, world = '--containers'): string {
+  const { seed, index, program, faults, seen } = failure
   return [
     `${program}, seed ${seed}, index ${index}: ${faults.join('; ')}`,
     `verdict ${seen.verdict}, events ${seen.events.join(' ') || 'none'}, drops ${seen.reasons?.join(' ') ?? seen.drops}`,
     `in:  ${seen.before.toString('hex')}`,
     `out: ${seen.after.toString('hex')}`,
-    `again: npm run fuzz --${edge} --seed ${seed} --count ${index + 1}`,
-    `alone, without the flows before it: npm run fuzz --${edge} --program ${program} --replay ${seen.before.toString('hex')}`,
+    `again: npm run fuzz -- ${world} --seed ${seed} --count ${index + 1}`,
+    `alone, without the flows before it: npm run fuzz -- ${world} --program ${program} --replay ${seen.before.toString('hex')}`,
   ].join('\n')
 }

@@ -19,24 +19,31 @@ import type { Random } from './random.js'
 
 export type Direction = 'from_container' | 'to_container'
 
-/** Few, so that packets meet the flows of others. */
+/** Few, so that packets meet the flows of others. The VIPs are those of openWorld(), in its order. */
 export const WORLD = {
   4: {
     clients: ['10.1.0.2', '10.1.0.3', '10.1.0.4'],
-    vips: ['10.9.0.1', '10.9.0.2', '10.9.0.3'],
+    vips: Array.from({ length: 11 }, (_, index) => `10.9.0.${index + 1}`),
     backends: ['10.1.0.11', '10.1.0.12', '10.2.0.13'],
     strangers: ['10.1.0.99', '192.0.2.1', '224.0.0.1', '0.0.0.0', '255.255.255.255'],
   },
   6: {
     clients: ['fd01::2', 'fd01::3', 'fd01::4'],
-    vips: ['fd09::1', 'fd09::2', 'fd09::3'],
+    vips: Array.from({ length: 11 }, (_, index) => `fd09::${(index + 1).toString(16)}`),
     backends: ['fd01::11', 'fd01::12', 'fd02::13'],
     strangers: ['fd01::99', '2001:db8::1', 'ff02::1', '::', '::ffff:10.9.0.1'],
   },
 } as const
 
-const SERVER_PORTS = [80, 8080, 53, 5353, 81, 443, 0, 65535] as const
-const CLIENT_PORTS = [40000, 40001, 40002, 1024, 1, 65535, 53, 0] as const
+/** The first of the VIPs: services without conditions. */
+const PLAIN_SERVICES = 3
+
+/** The most frequent have services. */
+const SERVER_PORTS = [80, 80, 80, 53, 53, 443, 443, 8080, 5353, 81, 0, 65535] as const
+/** Where backends listen: the services' target ports, more often than others. */
+const TARGET_PORTS = [8080, 8080, 8080, 53, 53, 443, 443, 80] as const
+const FEW_CLIENT_PORTS = [40000, 40001, 40002] as const
+const CLIENT_PORTS = [...FEW_CLIENT_PORTS, 1024, 1, 65535, 53, 0] as const
 const TCP_FLAGS = ['S', 'S', 'A', 'A', 'PA', 'SA', 'FA', 'R', 'RA', 'SF', '', 'SAFRP'] as const
 const EXTENSION_TYPES = [0, 43, 60] as const
 const ETHER_TYPES = [0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x8847, 0x0000] as const
@@ -49,16 +56,25 @@ export interface Ends {
   readonly dport: number
 }
 
+/** Half of them are of the plain services, where flows are to be met. */
+function vipOf(random: Random, family: 4 | 6): string {
+  const { vips } = WORLD[family]
+  return random.pick(random.chance(0.5) ? vips.slice(0, PLAIN_SERVICES) : vips)
+}
+
 function ends(random: Random, family: 4 | 6, direction: Direction): Ends {
   const world = WORLD[family]
   const client = random.pick(world.clients)
+  const toVip = random.chance(direction === 'from_container' ? 0.8 : 0.1)
   const server = random.chance(0.9)
-    ? random.pick(
-        random.chance(direction === 'from_container' ? 0.8 : 0.1) ? world.vips : world.backends,
-      )
+    ? toVip
+      ? vipOf(random, family)
+      : random.pick(world.backends)
     : random.pick(world.strangers)
-  const clientPort = random.chance(0.9) ? random.pick(CLIENT_PORTS) : random.below(65536)
-  const serverPort = random.pick(SERVER_PORTS)
+  const usual = random.chance(0.7) ? FEW_CLIENT_PORTS : CLIENT_PORTS
+  const clientPort = random.chance(0.9) ? random.pick(usual) : random.below(65536)
+  const isReply = direction === 'to_container' && random.chance(0.8)
+  const serverPort = random.pick(isReply ? TARGET_PORTS : SERVER_PORTS)
   const backwards = random.chance(0.05)
   return (direction === 'from_container') !== backwards
     ? { src: client, dst: server, sport: clientPort, dport: serverPort }

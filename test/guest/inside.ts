@@ -3,7 +3,8 @@
  * and XDP. Prints one line of JSON for run.ts.
  */
 import { openEdgeWorld } from '../fuzz/edgeWorld.js'
-import { describeFailure, Fuzzer, openWorld } from '../fuzz/fuzzer.js'
+import { containerTargets, openWorld } from '../fuzz/containerWorld.js'
+import { describeFailure, Fuzzer } from '../fuzz/fuzzer.js'
 import { verifyAll, type KernelReport } from './verify.js'
 
 export interface GuestReport extends KernelReport {
@@ -17,10 +18,15 @@ const SEED = 61
 function fuzz(): GuestReport['fuzz'] {
   const dp = openWorld(true)
   try {
-    const fuzzer = new Fuzzer(dp)
+    const fuzzer = new Fuzzer(dp, containerTargets(dp))
     const failure = fuzzer.run(SEED, PACKETS)
-    const { packets, translated } = fuzzer.tally()
-    return { packets, translated, failure: failure ? describeFailure(failure) : fuzzEdge() }
+    const tally = fuzzer.tally()
+    const translated = Object.values(tally.translated).reduce((sum, one) => sum + one, 0)
+    return {
+      packets: tally.packets,
+      translated,
+      failure: failure ? describeFailure(failure) : fuzzEdge(),
+    }
   } finally {
     dp.close()
   }
@@ -31,7 +37,7 @@ function fuzzEdge(): string {
   const world = openEdgeWorld(0)
   try {
     const failure = new Fuzzer(world.dp, world.targets, 'PATH_XDP').run(SEED, EDGE_PACKETS)
-    return failure ? describeFailure(failure) : ''
+    return failure ? describeFailure(failure, '--edge') : ''
   } finally {
     world.close()
   }

@@ -4,7 +4,8 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import t from 'tap'
-import { describeFailure, Fuzzer, openWorld } from '../fuzz/fuzzer.js'
+import { containerTargets, openWorld } from '../fuzz/containerWorld.js'
+import { describeFailure, Fuzzer } from '../fuzz/fuzzer.js'
 import { faultsOf, type Observation } from '../fuzz/judge.js'
 import { nextPacket } from '../fuzz/packets.js'
 import { Random } from '../fuzz/random.js'
@@ -16,8 +17,9 @@ t.setTimeout(240_000)
 
 const COUNT = 50_000
 /** In a namespace with routes. */
-const EDGE_COUNT = 20_000
+const EDGE_COUNT = 12_000
 const SEED = 20_240_229
+const REASONS = ['NO_PORT', 'NO_FLOW', 'MALFORMED', 'PROTOCOL', 'SOURCE_DENIED', 'OVERLOADED']
 const VERDICTS = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
 const skip =
   process.geteuid?.() !== 0 && process.env['CI'] === undefined ? 'needs root' : (false as const)
@@ -34,37 +36,38 @@ for (const bridged of [true, false]) {
     const before = complaints().length
     const dp = openWorld(bridged)
     t.teardown(() => dp.close())
-    const fuzzer = new Fuzzer(dp)
+    const fuzzer = new Fuzzer(dp, containerTargets(dp))
     const failure = fuzzer.run(SEED + (bridged ? 1 : 0), COUNT)
     t.equal(failure ? describeFailure(failure) : '', '')
     const { translated, counted, verdicts } = fuzzer.tally()
-    t.ok(translated > COUNT / 10, 'packets were translated')
-    for (const verdict of Object.values(VERDICTS)) t.ok(verdicts[verdict], `verdict ${verdict}`)
-    for (const event of ['ECHO', 'ARP', 'ND', 'REFUSED', 'COLLISION'])
+    t.ok((translated['from_container'] ?? 0) > COUNT / 20, 'packets were translated')
+    t.ok((translated['to_container'] ?? 0) > COUNT / 200, 'replies were')
+    for (const verdict of Object.values(VERDICTS))
+      t.ok(verdicts[`from_container ${verdict}`], `verdict ${verdict}`)
+    for (const event of ['ECHO', 'ARP', 'ND', 'REFUSED', 'COLLISION', 'AFFINITY_MOVED'])
       t.ok(counted[`EVENT_${event}`], event)
-    for (const reason of ['NO_PORT', 'NO_FLOW', 'MALFORMED', 'PROTOCOL'])
-      t.ok(counted[`DROP_${reason}`], reason)
+    for (const reason of REASONS) t.ok(counted[`DROP_${reason}`], reason)
     t.same(complaints().slice(before), [], 'the kernel has nothing to complain about')
     t.end()
   })
 }
 
-t.test(
-  `${2 * EDGE_COUNT} packets at the edge, half of them by XDP`,
-  { skip, timeout: 110_000 },
-  (t) => {
-    const before = complaints().length
-    const fuzz = new URL('../fuzz/fuzz.js', import.meta.url).pathname
-    const args = [fuzz, '--edge', '--seed', `${SEED}`, '--count', `${EDGE_COUNT}`]
-    const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
-    t.equal(status, 0, stdout + stderr)
-    for (const verdict of Object.values(XDP)) t.match(stdout, `"from_wire ${verdict}"`)
-    for (const one of ['DROP_PEER', 'DROP_NO_ROUTE', 'EVENT_ICMP_ERROR'])
-      t.match(stdout, `"${one}"`)
-    t.same(complaints().slice(before), [], 'the kernel has nothing to complain about')
-    t.end()
-  },
-)
+t.test(`${4 * EDGE_COUNT} packets at the edge`, { skip, timeout: 110_000 }, (t) => {
+  const before = complaints().length
+  const fuzz = new URL('../fuzz/fuzz.js', import.meta.url).pathname
+  const args = [fuzz, '--edge', '--seed', `${SEED}`, '--count', `${EDGE_COUNT}`]
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  t.equal(status, 0, stdout + stderr)
+  for (const verdict of Object.values(XDP)) t.match(stdout, `"from_wire ${verdict}"`)
+  for (const program of ['from_edge', 'to_edge', 'from_bridge'])
+    for (const verdict of [TC.PASS, TC.REDIRECT]) t.match(stdout, `"${program} ${verdict}"`)
+  for (const reason of ['PEER', 'NO_ROUTE', 'SOURCE_DENIED', 'OVERLOADED'])
+    t.match(stdout, `"DROP_${reason}"`)
+  for (const event of ['ICMP_ERROR', 'STATELESS', 'AFFINITY_MOVED'])
+    t.match(stdout, `"EVENT_${event}"`)
+  t.same(complaints().slice(before), [], 'the kernel has nothing to complain about')
+  t.end()
+})
 
 t.test('the same seed makes the same packets', (t) => {
   const make = (seed: number) => {

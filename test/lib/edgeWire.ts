@@ -69,18 +69,27 @@ export async function holdXdp(link: string): Promise<() => void> {
 
 const INSIDE = 'FAIRLEAD_INSIDE'
 
+/** Whether this is the program that inEdgeWire() has started. */
+export function isInEdgeWire(): boolean {
+  return process.env[INSIDE] !== undefined
+}
+
 /**
  * Does `work` in such a namespace: starts this program once more there, with the same arguments.
  *
+ * @param args  others instead
  * @returns the exit code, of the one inside or of `work`
  */
-export async function inEdgeWire(work: () => number | Promise<number>): Promise<number> {
-  if (process.env[INSIDE] !== undefined) return work()
+export async function inEdgeWire(
+  work: () => number | Promise<number>,
+  args: readonly string[] = process.argv.slice(2),
+): Promise<number> {
+  if (isInEdgeWire()) return work()
   const lab = new NetLab()
   try {
     const { node } = await edgeWire(lab)
     const env = { ...process.env, [INSIDE]: '1' }
-    const child = node.spawn(process.execPath, process.argv.slice(1), env)
+    const child = node.spawn(process.execPath, [process.argv[1] ?? '', ...args], env)
     const code = await child.exited
     console.log(child.stdout.trim())
     console.error(child.stderr.trim())

@@ -231,6 +231,16 @@ export class Datapath {
     return this.run('from_edge', packet, 0, ifindex)
   }
 
+  /** What the stack sends by a NIC. */
+  toEdge(packet: Uint8Array, ifindex: number): Result {
+    return this.run('to_edge', packet, 0, ifindex)
+  }
+
+  /** What leaves a network, by its bridge or a routed container's link. */
+  fromBridge(packet: Uint8Array, ifindex: number): Result {
+    return this.run('from_bridge', packet, 0, ifindex)
+  }
+
   private run(program: string, packet: Uint8Array, gsoSegments?: number, ifindex = 0): Result {
     const ctx = gsoSegments === undefined ? undefined : contextOf(gsoSegments, ifindex)
     const result = this.#object.program(program).testRun({

@@ -77,11 +77,17 @@ export function checksum(...parts: readonly Uint8Array[]): number {
 }
 
 export function concat(...parts: readonly (Uint8Array | readonly number[])[]): Buffer {
-  return Buffer.concat(parts.map((part) => Uint8Array.from(part)))
+  return Buffer.concat(
+    parts.map((part) => (part instanceof Uint8Array ? part : Uint8Array.from(part))),
+  )
 }
 
+const parsed = new Map<string, readonly number[]>()
+
 export function addressBytes(address: string): Buffer {
-  return Buffer.from(ipaddr.parse(address).toByteArray())
+  let bytes = parsed.get(address)
+  if (!bytes) parsed.set(address, (bytes = ipaddr.parse(address).toByteArray()))
+  return Buffer.from(bytes)
 }
 
 export function macBytes(mac: string): Buffer {
