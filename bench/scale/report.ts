@@ -4,12 +4,14 @@ import type { Changes } from './changes.js'
 import type { Sync } from './cold.js'
 import type { FileTimes } from './file.js'
 import type { Scrapes } from './scrapes.js'
+import type { Sweeps } from './sweep.js'
 
 export interface Results {
   readonly sync: Sync
   readonly changes: Changes
   readonly scrapes: Scrapes
   readonly file: FileTimes
+  readonly sweeps: Sweeps
 }
 
 export interface Figure {
@@ -31,7 +33,7 @@ export function machine(): object {
   }
 }
 
-export function figures({ sync, changes, scrapes, file }: Results): Figure[] {
+export function figures({ sync, changes, scrapes, file, sweeps }: Results): Figure[] {
   return [
     { name: 'rows of a cold sync', value: sync.rows, unit: '' },
     { name: 'cold sync, agent time', value: sync.coldCpu, unit: 'ms', aim: 1000 },
@@ -69,5 +71,9 @@ export function figures({ sync, changes, scrapes, file }: Results): Figure[] {
     { name: 'a line of it edited, agent time', value: file.editCpu, unit: 'ms' },
     { name: 'a line of it edited, wall', value: file.editWall, unit: 'ms' },
     { name: 'a line of it edited, longest hold', value: file.editHeld, unit: 'ms' },
+    { name: 'flows that are swept', value: sweeps.flows, unit: '' },
+    { name: 'one sweep over them, wall', value: sweeps.runSeconds * 1000, unit: 'ms' },
+    { name: 'from one sweep to the next', value: sweeps.intervalSeconds, unit: 's' },
+    { name: 'sweeping them, share of a core', value: sweeps.percent, unit: '%', aim: 1 },
   ]
 }

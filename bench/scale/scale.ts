@@ -12,6 +12,7 @@ import { measureSync, type Sync } from './cold.js'
 import { measureFile, type FileTimes } from './file.js'
 import { figures, machine, type Results } from './report.js'
 import { measureScrapes, type Scrapes } from './scrapes.js'
+import { measureSweeps, type Sweeps } from './sweep.js'
 import { median } from './timed.js'
 
 const OPTIONS = {
@@ -23,7 +24,7 @@ const OPTIONS = {
   part: { type: 'string' },
 } as const
 
-type Part = Sync | Changes | Scrapes | FileTimes
+type Part = Sync | Changes | Scrapes | FileTimes | Sweeps
 
 /** A process of its own for every measurement: an agent that starts is not warm either. */
 async function inProcess<T extends Part>(part: string, args: readonly string[]): Promise<T> {
@@ -56,6 +57,7 @@ async function measurePart(part: string, services: number, changes: number): Pro
   if (part === 'sync') return measureSync(services)
   if (part === 'changes') return measureChanges(services, changes)
   if (part === 'scrapes') return measureScrapes(services)
+  if (part === 'sweeps') return measureSweeps()
   return measureFile(services)
 }
 
@@ -75,6 +77,7 @@ async function measure(services: string, changes: string, count: number): Promis
     changes: medians(await rounds<Changes>(count, 'changes', args)),
     scrapes: medians(await rounds<Scrapes>(count, 'scrapes', args)),
     file: medians(await rounds<FileTimes>(1, 'file', args)),
+    sweeps: medians(await rounds<Sweeps>(1, 'sweeps', args)),
   }
 }
 

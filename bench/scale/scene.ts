@@ -83,10 +83,15 @@ export class ScaleScene {
     readonly reconciler: Reconciler,
   ) {}
 
-  /** @param pinPath of an earlier scene, to take its maps over */
+  /**
+   * @param pinPath         of an earlier scene, to take its maps over
+   * @param sweepIntervalMs of the reconciler's rows
+   * @param flows           rows of each flow table
+   */
   static async open(
     pinPath = `/sys/fs/bpf/fl_scale_${process.pid}`,
     sweepIntervalMs = 3_600_000,
+    flows = LIMITS.flows,
   ): Promise<ScaleScene> {
     await ensurePinDirectory(pinPath)
     // A run that is cut short leaves nothing pinned either.
@@ -95,7 +100,12 @@ export class ScaleScene {
         rmSync(pinPath, { recursive: true, force: true })
         process.exit(1)
       })
-    const maps = await PinnedMaps.open(new Pins(pinPath), objectFiles(OBJECTS), LIMITS, silent)
+    const maps = await PinnedMaps.open(
+      new Pins(pinPath),
+      objectFiles(OBJECTS),
+      { ...LIMITS, flows },
+      silent,
+    )
     const installer = openInstaller(maps)
     const reconciler = new Reconciler(installer, {
       sweepIntervalMs,

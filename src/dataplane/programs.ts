@@ -171,7 +171,10 @@ export function loadAbort(
 }
 
 /** Constants of the sweep, which must judge idleness as the programs do. */
-export function sweepKnobs({ hz, timers }: ProgramSettings): Record<string, number> {
+export function sweepKnobs({
+  hz,
+  timers,
+}: Pick<ProgramSettings, 'hz' | 'timers'>): Record<string, number> {
   return timeouts(hz, timers)
 }
 

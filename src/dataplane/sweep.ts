@@ -44,7 +44,7 @@ export class Sweeper {
     worker.on('message', (result: SweepResult) => {
       this.#last = result
       this.#onResult(result)
-      this.#later(() => worker.postMessage(0), Math.max(MIN_INTERVAL_MS, pauseMs(result)))
+      this.#later(() => worker.postMessage(0), pauseMs(result.seconds))
     })
     worker.on('error', (error) => {
       this.#log.warn({ err: error }, 'the flow tables cannot be swept, will be tried again')
@@ -61,6 +61,7 @@ export class Sweeper {
   }
 }
 
-export function pauseMs({ seconds }: SweepResult): number {
-  return (seconds / SHARE) * 1000
+/** @param seconds that a run took; @returns how long to wait before the next, at least 5,000 */
+export function pauseMs(seconds: number): number {
+  return Math.max(MIN_INTERVAL_MS, Math.round((seconds / SHARE) * 1000))
 }

@@ -1,4 +1,4 @@
-/** docs/reference/fuzz.md: the last run of each world that was recorded. */
+/** docs/reference/fuzz.md: the runs of one commit in each world. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
@@ -27,14 +27,17 @@ const FILE = new URL('../../../docs/reference/fuzz.md', import.meta.url)
 
 const TEXT = `# What the fuzzer has run
 
-The last runs of \`npm run fuzz -- --record\`, none of which found a fault: mutated packets for each
-program, judged by the rules of decision 0091. \`containers\` has backends behind a bridge, \`routed\`
-behind the stack, \`edge\` is a NIC with routes. \`changed\` are packets that were translated,
-encapsulated, forwarded or answered; most others were none of ours, or dropped with a reason.
+Runs of \`npm run fuzz -- --record\`, none of which found a fault: mutated packets for each program,
+judged by the rules of decision 0091. \`containers\` has backends behind a bridge, \`routed\` behind the
+stack, \`edge\` is a NIC with routes. In parentheses: how many left changed, that is translated,
+encapsulated, forwarded or answered. Most others were none of ours, or dropped with a reason.
 
 `
 
-const HEAD = ['world', 'program', 'packets', 'changed', 'seed', 'seconds', 'kernel', 'commit']
+const HEAD = [
+  ...['world', 'seed', 'packets for each', 'programs (left changed)', 'seconds'],
+  ...['kernel', 'commit'],
+]
 
 function cells(line: string): string[] {
   return line
@@ -49,14 +52,20 @@ function known(): string[][] {
   return lines.filter((line) => line.startsWith('| ')).map(cells)
 }
 
-/** Replaces the rows of the run's world. Seconds are those of all its programs together. */
+/** Adds a row; those of its world that are of another commit go. */
 export function record({ world, seed, count, seconds, changed }: Run): void {
-  const others = known().filter(([first]) => WORLDS.some((one) => one === first && one !== world))
-  const own = Object.entries(changed).map(([program, packets]) =>
-    [world, program, count, packets, seed, Math.round(seconds), release(), COMMIT].map(String),
+  const programs = Object.entries(changed).map(([program, packets]) => `${program} (${packets})`)
+  const own = [
+    ...[world, `${seed}`, `${count}`, programs.join(', '), `${Math.round(seconds)}`],
+    ...[release(), COMMIT],
+  ]
+  const kept = known().filter(
+    ([first, oldSeed, ...others]) =>
+      WORLDS.some((one) => one === first) &&
+      (first !== world || (others.at(-1) === COMMIT && oldSeed !== `${seed}`)),
   )
   const place = ([first]: string[]) => WORLDS.findIndex((one) => one === first)
-  const rows = [...others, ...own].sort((a, b) => place(a) - place(b))
+  const rows = [...kept, own].sort((a, b) => place(a) - place(b))
   const all = [HEAD, HEAD.map(() => '---'), ...rows]
   const widths = HEAD.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)))
   const lines = all.map((row, index) => {
