@@ -15,7 +15,7 @@ major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
 [ "$major" -ge 20 ] || die "Node 20 or later is needed, found ${major/#0/none}"
 
 groups=("$@")
-[ ${#groups[@]} -gt 0 ] || groups=(build run demo engine test)
+[ ${#groups[@]} -gt 0 ] || groups=(build run demo engine test bench)
 
 missing=()
 for group in "${groups[@]}"; do

@@ -39,12 +39,14 @@ export class Stage {
     readonly backend: Namespace,
   ) {}
 
-  static async build(lab: NetLab, shape: Shape, name: string): Promise<Stage> {
+  /** @param whole ends send whole checksums, as XDP has to have them and a wire does */
+  static async build(lab: NetLab, shape: Shape, name: string, whole = true): Promise<Stage> {
     const client = await lab.namespace(`${name}c`)
     const balancer = await lab.namespace(`${name}l`)
     const backend = shape === 'local' ? await lab.namespace(`${name}b`) : client
     const stage = new Stage(lab, shape, client, balancer, backend)
     await stage.wire()
+    await stage.offloads(whole)
     return stage
   }
 
@@ -71,16 +73,12 @@ export class Stage {
     await client.ip('route', 'add', 'default', 'via', PLACES.balancer)
     await balancer.ip('route', 'add', PLACES.crowdNet, 'via', PLACES.client)
     await balancer.sysctl('net.ipv4.ip_forward', '1')
-    await this.offloads()
   }
 
-  /**
-   * The same for all subjects: ends send whole checksums, as XDP has to have them and a wire does, and
-   * the balancer receives through NAPI, as from a NIC.
-   */
-  private async offloads(): Promise<void> {
+  /** The balancer receives through NAPI, as from a NIC. */
+  private async offloads(whole: boolean): Promise<void> {
     for (const end of new Set([this.client, this.backend]))
-      await end.run('ethtool', ['-K', NIC, 'tx', 'off'])
+      if (whole) await end.run('ethtool', ['-K', NIC, 'tx', 'off'])
     await this.balancer.run('ethtool', ['-K', NIC, 'gro', 'on'])
   }
 

@@ -19,6 +19,8 @@ export interface InForce {
 export interface Demand {
   /** How many services there are; the measured one is the last of them. */
   readonly services: number
+  /** For what runs in user space: the core that the traffic is on; default 0. */
+  readonly cpu?: number
 }
 
 export interface Subject {
@@ -36,6 +38,8 @@ export interface Subject {
   readonly oneWay?: boolean
   /** Works on connections only: a generated frame is none. */
   readonly socketsOnly?: boolean
+  /** XDP sees what senders on this host leave to a device: they may leave nothing. */
+  readonly wholeChecksums?: boolean
   /** Is in user space: it takes connections and makes others. */
   readonly proxy?: boolean
   /** Why it cannot be measured here; undefined: it can. */

@@ -40,7 +40,10 @@ export async function runGuest(options: PartOptions): Promise<PartResult> {
     services = quick ? [] : [MANY_SERVICES],
   } = options
   const rounds = options.rounds ?? (quick ? 2 : 5)
-  const named = SUBJECTS.filter(({ name, proxy }) => chosen(name) && !proxy)
+  // Here all send whole checksums.
+  const named = SUBJECTS.filter(
+    ({ name, proxy }) => chosen(name) && !proxy && name !== 'direct-whole',
+  )
   const many = services
     .filter((count) => count > 1)
     .flatMap((count) => MANY.filter(chosen).map((name) => ({ name, services: count })))

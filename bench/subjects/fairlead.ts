@@ -27,12 +27,12 @@ const limits = (services: number) => ({
 })
 
 function definition(kind: Kind, stage: Stage, services: number): Definition {
-  const ports = [PORT, `${PORT}/udp`]
-  const backends = [{ address: stage.address }]
+  // Objects of their own each: YAML writes one that is shared as an alias, as no file of people has.
+  const own = () => ({ ports: [PORT, `${PORT}/udp`], backends: [{ address: stage.address }] })
   const others = Array.from({ length: services - 1 }, (_, at) => ({
-    ...{ name: `other-${at}`, network: 'net1', vip: otherVip(at), ports, backends },
+    ...{ name: `other-${at}`, network: 'net1', vip: otherVip(at), ...own() },
   }))
-  const measured = { name: 'web', network: 'net1', vip: PLACES.vip, ports, backends }
+  const measured = { name: 'web', network: 'net1', vip: PLACES.vip, ...own() }
   return {
     agent: { limits: limits(services), sweep: '1h', ...kind.agent },
     networks: [{ name: 'net1', subnets: [PLACES.subnet], ...kind.network?.(stage) }],
@@ -73,7 +73,10 @@ function subject(kind: Kind): Subject {
 
 const edge = (mode: string, more: object = {}) => ({ edge: { interfaces: [NIC], mode, ...more } })
 const exposed = { edge: true, attach: { bridge: BRIDGE } }
-const outward = { shape: 'wire', only: { oneWay: true, sendsFrames: true } } as const
+const outward = {
+  shape: 'wire',
+  only: { oneWay: true, sendsFrames: true, wholeChecksums: true },
+} as const
 
 export const fairlead: readonly Subject[] = [
   {
@@ -109,6 +112,7 @@ export const fairlead: readonly Subject[] = [
     name: 'fairlead-xdp',
     title: 'fairlead, XDP to a container',
     what: 'XDP in the driver, tc behind it, a container of this node',
+    only: { wholeChecksums: true },
     agent: edge('native'),
     network: () => exposed,
   },
@@ -116,6 +120,7 @@ export const fairlead: readonly Subject[] = [
     name: 'fairlead-xdp-generic',
     title: 'fairlead, generic XDP',
     what: 'the same with XDP behind the driver',
+    only: { wholeChecksums: true },
     agent: edge('generic'),
     network: () => exposed,
   },
@@ -156,3 +161,13 @@ export const fairlead: readonly Subject[] = [
     service: () => ({ return: 'snat' }),
   },
 ].map((kind: Kind) => subject(kind))
+
+/** A file of so many services on the tc path; its tables have room for more. */
+export function fairleadServices(stage: Stage, services: number): Definition {
+  const kind: Kind = {
+    ...{ name: 'rules', title: '', what: '' },
+    network: () => ({ attach: { bridge: BRIDGE, interfaces: [NIC] } }),
+  }
+  const whole = definition(kind, stage, services)
+  return { ...whole, agent: { ...whole.agent, limits: limits(16_384) } }
+}

@@ -49,6 +49,39 @@ export function nftRules(services: number, backend: string): string {
   ].join('\n')
 }
 
+/** One service besides so many. */
+export function nftMore(services: number, backend: string): string {
+  return PROTOCOLS.flatMap((protocol) => {
+    const id = `more-${services}-${protocol}`
+    const key = `${otherVip(services)} . ${protocol} . ${PORT}`
+    return [
+      `add chain ip kube-proxy endpoint-${id} { meta l4proto ${protocol} dnat to ${backend}:${PORT}; }`,
+      `add chain ip kube-proxy service-${id} { numgen random mod 1 vmap { 0 : goto endpoint-${id} }; }`,
+      `add element ip kube-proxy service-ips { ${key} : goto service-${id} }`,
+      '',
+    ]
+  }).join('\n')
+}
+
+/** Input of iptables-restore --noflush: one service besides so many. */
+export function iptablesMore(services: number, backend: string): string {
+  const chains = PROTOCOLS.map((protocol) => ({
+    protocol,
+    service: `KUBE-SVC-MORE-${services}-${protocol.toUpperCase()}`,
+    match: `-p ${protocol} -m ${protocol}`,
+  }))
+  return [
+    '*nat',
+    ...chains.map(({ service }) => `:${service} - [0:0]`),
+    ...chains.flatMap(({ service, match }) => [
+      `-A KUBE-SERVICES -d ${otherVip(services)}/32 ${match} --dport ${PORT} -j ${service}`,
+      `-A ${service} ${match} -j DNAT --to-destination ${backend}:${PORT}`,
+    ]),
+    'COMMIT',
+    '',
+  ].join('\n')
+}
+
 /** Input of iptables-restore: a rule a service in one chain, a chain a service, a chain a backend. */
 export function iptablesRules(services: number, backend: string): string {
   const all = rules(services)

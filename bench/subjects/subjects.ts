@@ -3,6 +3,13 @@ import type { Subject } from '../frame/subject.js'
 import { fairlead } from './fairlead.js'
 import { ipvs } from './ipvs.js'
 import { netfilter } from './netfilter.js'
-import { direct } from './none.js'
+import { none } from './none.js'
+import { proxies } from './proxies.js'
 
-export const SUBJECTS: readonly Subject[] = [direct, ...ipvs, ...netfilter, ...fairlead]
+export const SUBJECTS: readonly Subject[] = [
+  ...none,
+  ...ipvs,
+  ...netfilter,
+  ...fairlead,
+  ...proxies,
+]
