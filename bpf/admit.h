@@ -34,6 +34,8 @@ struct admission {
 	__u32 place;		  /* enum place_state */
 	__u32 reselects;	  /* the flow was live and lost its backend */
 	__u32 stateless;	  /* the packet's hash leads it, if a row there is to be none */
+	__u32 timed_at;		  /* jiffies; when handshakes were chosen last */
+	__u32 timed;		  /* how many of them were */
 	bool embryonic;		  /* the table that the row is in, or is to be in */
 	bool vacant;		  /* there is no row under the packet's own key */
 	struct entry_key brought; /* as which another node may have brought it earlier */
@@ -102,6 +104,7 @@ static __always_inline void admission_begin(struct admission *adm, const union f
 static __always_inline int drop(enum drop_reason reason)
 {
 	count_drop(reason, packet_path);
+	drop_note(reason);
 	return VERDICT_DROP;
 }
 
@@ -120,17 +123,38 @@ static __always_inline int drop_or_refuse(enum drop_reason reason)
 	return drop(reason);
 }
 
+/* packets_in() - on the wire. @bytes: of them all, from the IP header on */
+static __always_inline __u64 packets_in(struct __sk_buff *skb, const struct packet *pkt,
+					__u64 *bytes)
+{
+	__u64 packets = skb->gso_segs;
+
+	*bytes = skb->len - ETH_HLEN;
+	if (packets <= 1)
+		return 1;
+	*bytes += (packets - 1) * (pkt->l4_offset - ETH_HLEN + pkt->l4_bytes);
+	return packets;
+}
+
 static __always_inline void count_traffic(struct __sk_buff *skb, const struct packet *pkt,
 					  __u32 backend_id, const enum dir dir)
 {
-	__u64 packets = skb->gso_segs;
-	__u64 bytes = skb->len - ETH_HLEN;
+	__u64 bytes;
+	__u64 packets = packets_in(skb, pkt, &bytes);
 
-	if (packets > 1)
-		bytes += (packets - 1) * (pkt->l4_offset - ETH_HLEN + pkt->l4_bytes);
-	else
-		packets = 1;
 	count_packet(backend_id, packet_path, dir, packets, bytes);
+}
+
+/* observe_packet() - before it is translated, when its row is at hand. */
+static __always_inline void observe_packet(struct __sk_buff *skb, const struct packet *pkt,
+					   const struct flow *row, const enum dir dir)
+{
+	__u64 packets, bytes;
+
+	if (!(row->flags & FLOW_WATCHED))
+		return;
+	packets = packets_in(skb, pkt, &bytes);
+	observe_traffic(row->observed, dir, packets, bytes);
 }
 
 /*
@@ -144,6 +168,7 @@ static __always_inline int carry_in(struct __sk_buff *skb, const struct packet *
 	enum drop_reason reason = DROP_NONE;
 	__u32 backend_id = row->backend;
 
+	observe_packet(skb, pkt, row, DIR_IN);
 	if (!network_id)
 		chosen_set(skb, backend_id);
 	if (!as_dialled(backend_id))
@@ -168,13 +193,15 @@ static __always_inline enum place_state place_of(const struct flow *row, __u8 pr
 	return PLACE_TAKEN;
 }
 
-/* give_up() - account for the end of a row that another flow, or a new life, replaces. */
-static __always_inline void give_up(struct flow *row, __u8 protocol, __u32 now)
+/* give_up() - account for the end of a row that the flow of @pkt, or its new life, replaces. */
+static __always_inline void give_up(struct flow *row, const struct packet *pkt, __u32 now,
+				    const bool v6)
 {
-	if (flow_expired(row, protocol, now))
-		flow_end(row, END_IDLE);
-	else
-		flow_end(row, row->flags & FLOW_FIN_BOTH ? END_FIN : END_GONE);
+	enum flow_end reason = row->flags & FLOW_FIN_BOTH ? END_FIN : END_GONE;
+
+	if (flow_expired(row, pkt->protocol, now))
+		reason = END_IDLE;
+	flow_end(row, reason, &pkt->src, pkt->protocol, v6);
 }
 
 /*
@@ -365,6 +392,88 @@ static __always_inline void take_from_entry(struct admission *adm, const struct 
 }
 
 /*
+ * is_timed() - is the handshake of this flow to be timed?
+ *
+ * The first ones of each jiffy: all where there are few, and where there are many the
+ * others pay for a comparison.
+ */
+static __always_inline bool is_timed(struct admission *adm)
+{
+	if (!MAY_WRITE || !starts_tcp(&adm->pkt))
+		return false;
+	if (adm->timed_at != adm->now) {
+		adm->timed_at = adm->now;
+		adm->timed = 0;
+	}
+	if (adm->timed >= handshakes_a_jiffy)
+		return false;
+	adm->timed++;
+	return true;
+}
+
+/* observe_flow() - give the flow that is about to begin a ticket, if it is to have one. */
+__noinline int observe_flow(__u32 timed)
+{
+	struct watching *asked = watching_of();
+	struct admission *adm = admission_of();
+	__u16 flags = timed ? FLOW_TIMED : 0;
+	const struct packet *pkt;
+	struct flow *row;
+
+	if (!adm || !asked)
+		return 0;
+	pkt = &adm->pkt;
+	row = &adm->row.flow;
+	if ((asked->kinds & (WATCH_BIT(WATCH_OPENED) | WATCH_ENDS)) &&
+	    is_asked(asked, pkt->src.words, pkt->sport, row->service, row->backend) &&
+	    may_tell(asked, asked->kinds & WATCH_BIT(WATCH_OPENED)))
+		flags |= FLOW_WATCHED;
+	if (!flags)
+		return 0;
+	row->observed = observation_begin(bpf_ktime_get_ns());
+	if (row->observed)
+		row->flags |= flags;
+	return 0;
+}
+
+/* note_opened() - admission has stored a flow, which may be told. */
+static __always_inline void note_opened(void)
+{
+	struct telling *telling = telling_of();
+
+	if (telling)
+		telling_mark(&telling->opened, 1);
+}
+
+/* tell_opened() - of the flow that was noted; admission has not gone on to another. */
+__noinline int tell_opened(void)
+{
+	struct watching *asked = watching_of();
+	struct telling *telling = telling_of();
+	struct admission *adm = admission_of();
+	const struct packet *pkt;
+	struct flow_event *event;
+	const struct flow *row;
+
+	if (!adm || !asked || !telling || !telling_take(&telling->opened) ||
+	    !(asked->kinds & WATCH_BIT(WATCH_OPENED)))
+		return 0;
+	pkt = &adm->pkt;
+	row = &adm->row.flow;
+	event = event_reserve(asked);
+	if (!event)
+		return 0;
+	event_ends(event, pkt->src.words, pkt->sport, pkt->dst.words, pkt->dport);
+	event_backend(event, row->service, row->backend, row->incarnation, row->backend_port);
+	event->kind = WATCH_OPENED;
+	event->protocol = pkt->protocol;
+	event->path = packet_path;
+	event->network = network_id;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/*
  * start() - a packet without a usable flow to an address in `vips`.
  *
  * The verifier takes it once for all the ways that lead here.
@@ -392,6 +501,10 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 		reason = plan_flow(skb, adm, service_id, row, &backend, v6);
 		if (reason != DROP_NONE)
 			return drop_or_refuse(reason);
+		if (is_timed(adm))
+			observe_flow(true);
+		else if (watches(WATCH_ANY))
+			observe_flow(false);
 		if (is_snat(row->backend))
 			return VERDICT_SNAT;
 		if (adm->stateless && rate_exceeded(adm->now)) {
@@ -422,6 +535,8 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 	if (starts_flow(pkt))
 		count_connection(row->backend, packet_path);
 	count_active(row->backend, true, PATH_TC);
+	if (row->flags & FLOW_WATCHED)
+		note_opened();
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);
 	if (row->flags & FLOW_HAIRPIN)
@@ -485,7 +600,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	if (!row) {
 		adm->place = place_of(occupant, pkt->protocol, adm->now);
 		if (occupant && adm->place == PLACE_OURS)
-			give_up(occupant, pkt->protocol, adm->now);
+			give_up(occupant, pkt, adm->now, v6);
 	} else if (!flow_expired(row, pkt->protocol, adm->now) && !flow_reopened(row, pkt)) {
 		backend = backend_alive(row->backend, row->service, row->incarnation);
 		if (backend || (row->flags & FLOW_DIRECT)) {
@@ -494,7 +609,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 				backend =
 					backend_alive(row->backend, row->service, row->incarnation);
 			}
-			flow_touch(row, flow_flags_in(pkt), adm->now);
+			flow_touch(row, pkt, DIR_IN, adm->now, v6);
 			if (row->flags & FLOW_DIRECT)
 				return carry_direct(skb, adm, v6);
 			if (!backend)
@@ -503,12 +618,12 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 				return VERDICT_HAIRPIN;
 			return carry_in(skb, pkt, row, backend, flow_key_port(&adm->key, v6), v6);
 		}
-		flow_end(row, END_GONE);
+		flow_end(row, END_GONE, &pkt->src, pkt->protocol, v6);
 		if (!starts_flow(pkt))
 			return drop_or_refuse(DROP_BACKEND_GONE);
 		adm->reselects = 1;
 	} else {
-		give_up(row, pkt->protocol, adm->now);
+		give_up(row, pkt, adm->now, v6);
 	}
 	if (row && (row->flags & FLOW_HAIRPIN)) {
 		occupant = end_hairpin(adm, v6);

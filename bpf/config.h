@@ -34,6 +34,12 @@ const volatile __u8 xdp_ahead = 0;
 const volatile __u32 stateless_above = 0;
 const volatile __u32 rate_window_jiffies = 250;
 
+/* Handshakes of new flows that are timed in one jiffy on one CPU, the first ones; 0: none. */
+const volatile __u32 handshakes_a_jiffy = 4;
+
+/* Ascending; one less than HANDSHAKE_BUCKETS. The agent has them from its metrics. */
+const volatile __u64 handshake_bounds_ns[15] = {0};
+
 /* The bridge that joins the network's containers; 0: they are routed. */
 INSTANCE __u32 bridge_ifindex = 0;
 const volatile __u8 bridge_mac[6] = {0};

@@ -70,6 +70,25 @@ static __always_inline void count_end(enum flow_end reason, const enum hook_path
 		count_add(row, 1, path);
 }
 
+/* count_end_of() - the same for its backend; @alive: that is there yet, else for its service. */
+static __always_inline void count_end_of(__u32 backend_id, __u32 service_id, bool alive,
+					 enum flow_end reason, const enum hook_path path)
+{
+	__u32 index = (alive ? backend_id : service_id) * PATH_COUNT + path;
+	struct ended *row;
+	__u64 *gone;
+
+	if (alive) {
+		row = bpf_map_lookup_elem(&backend_ends, &index);
+		if (row)
+			__sync_fetch_and_add(&row->by[reason], 1);
+	} else {
+		gone = bpf_map_lookup_elem(&gone_ends, &index);
+		if (gone)
+			__sync_fetch_and_add(gone, 1);
+	}
+}
+
 /*
  * count_down() - one less, but never below 0.
  *

@@ -12,6 +12,8 @@
 
 #include "config.h"
 #include "count.h"
+#include "event.h"
+#include "handshake.h"
 #include "maps.h"
 #include "parse.h"
 #include "backend.h"
@@ -274,20 +276,74 @@ static __always_inline bool flow_expired(const struct flow *row, __u8 protocol, 
 	return idle > flow_timeout(row, protocol) && idle < LONGEST_IDLE;
 }
 
+/* flow_ended() - account for the end of a flow, once. Its arguments are note_end()'s. */
+static __always_inline int flow_ended(const struct flow *row, const __u64 client[2], __u32 word,
+				      const bool v6)
+{
+	const enum hook_path path = END_WORD_PATH(word);
+	const enum flow_end reason = END_WORD_REASON(word);
+	bool alive;
+
+	if (reason >= END_COUNT)
+		return 0;
+	if (watches(WATCH_ENDS))
+		note_end(row, client, word, v6);
+	count_end(reason, path);
+	alive = backend_alive(row->backend, row->service, row->incarnation);
+	if (alive)
+		count_active(row->backend, false, PATH_TC);
+	count_end_of(row->backend, row->service, alive, reason, path);
+	return 0;
+}
+
 /*
- * flow_end() - the flow is an active connection no longer. Counts it once.
+ * Functions of their own, with little stack, as what they are called from has none left.
+ * An address that was passed by reference would keep the whole packet in memory there.
+ */
+__noinline int flow_ended4(const struct flow4 *row, __be32 client, __u32 word)
+{
+	const __u64 halves[2] = {0, (__u64)client << 32 | bpf_htonl(0xffff)};
+
+	return row ? flow_ended(&row->flow, halves, word, false) : 0;
+}
+
+__noinline int flow_ended6(const struct flow6 *row, __u64 first, __u64 second, __u32 word)
+{
+	const __u64 halves[2] = {first, second};
+
+	return row ? flow_ended(&row->flow, halves, word, true) : 0;
+}
+
+/*
+ * flow_end_in() - the flow is an active connection no longer.
+ * @network: that the row's key has
+ * @v6:      its VIP has four words
  *
  * Two CPUs may see the end at once and count it twice: the sweep puts that right.
  */
-static __always_inline void flow_end(struct flow *row, enum flow_end reason)
+static __always_inline void flow_end_in(struct flow *row, enum flow_end reason,
+					const struct addr *client, __u8 protocol, __u32 network,
+					const enum hook_path path, const bool v6)
 {
+	const __u32 word = END_WORD(reason, path, protocol, network);
+	const __be32 *words = client->words;
+
 	if (row->flags & (FLOW_ENDED | FLOW_DIRECT))
 		return;
 	if (MAY_WRITE)
 		row->flags |= FLOW_ENDED;
-	count_end(reason, packet_path);
-	if (backend_alive(row->backend, row->service, row->incarnation))
-		count_active(row->backend, false, PATH_TC);
+	if (v6)
+		flow_ended6((const struct flow6 *)row, (__u64)words[1] << 32 | words[0],
+			    (__u64)words[3] << 32 | words[2], word);
+	else
+		flow_ended4((const struct flow4 *)row, words[3], word);
+}
+
+/* flow_end() - the same of one that this program's packets are of. */
+static __always_inline void flow_end(struct flow *row, enum flow_end reason,
+				     const struct addr *client, __u8 protocol, const bool v6)
+{
+	flow_end_in(row, reason, client, protocol, network_id, packet_path, v6);
 }
 
 /*
@@ -333,27 +389,6 @@ static __always_inline struct flow *flow_known(const struct packet *pkt, union f
 	return *backend ? row : NULL;
 }
 
-/*
- * flow_touch() - writes only what changed: most packets find the line clean.
- *
- * A client that goes on after a reset was not reset: that one was stale or forged, and
- * its receiver took no notice of it (RFC 5961). It stays counted as an end.
- */
-static __always_inline void flow_touch(struct flow *row, __u16 flags, __u32 now)
-{
-	if (!MAY_WRITE)
-		return;
-	if ((row->flags & FLOW_RESET) && (flags & FLOW_ESTABLISHED))
-		row->flags &= ~FLOW_RESET;
-	if (flags & ~row->flags) {
-		row->flags |= flags;
-		if (flow_is_closed(row))
-			flow_end(row, row->flags & FLOW_RESET ? END_RESET : END_FIN);
-	}
-	if (flow_is_behind(row, now))
-		row->last_seen = now;
-}
-
 /* What a packet tells of its flow's state. */
 static __always_inline __u16 flow_flags_in(const struct packet *pkt)
 {
@@ -381,6 +416,76 @@ static __always_inline __u16 flow_flags_out(const struct packet *pkt)
 	if (pkt->tcp_flags & TCP_RST)
 		flags |= FLOW_RESET;
 	return flags;
+}
+
+/*
+ * flow_time() - the handshake of a flow that is timed goes on, or is over.
+ *
+ * One that is reset is no handshake, whoever did it.
+ */
+static __always_inline void flow_time(struct flow *row, const struct packet *pkt,
+				      const enum dir dir)
+{
+	const __u8 bits = pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST);
+
+	if (dir == DIR_OUT && bits == (TCP_SYN | TCP_ACK))
+		handshake_step(row, HANDSHAKE_BACKEND, packet_path);
+	if (dir == DIR_IN && bits == TCP_ACK)
+		handshake_step(row, HANDSHAKE_CLIENT, packet_path);
+	else if (!(bits & TCP_RST))
+		return;
+	row->flags &= ~FLOW_TIMED;
+}
+
+/*
+ * flow_touch() - a packet of the flow. Writes only what changed: most find the line clean.
+ * @v6: its VIP has four words
+ *
+ * A client that goes on after a reset was not reset: that one was stale or forged, and
+ * its receiver took no notice of it (RFC 5961). It stays counted as an end.
+ */
+static __always_inline void flow_touch(struct flow *row, const struct packet *pkt,
+				       const enum dir dir, __u32 now, const bool v6)
+{
+	const __u16 flags = dir == DIR_IN ? flow_flags_in(pkt) : flow_flags_out(pkt);
+
+	if (!MAY_WRITE)
+		return;
+	/* Both seldom, so that most packets pay for one test. */
+	if (row->flags & (FLOW_RESET | FLOW_TIMED)) {
+		if (row->flags & FLOW_TIMED)
+			flow_time(row, pkt, dir);
+		if ((row->flags & FLOW_RESET) && (flags & FLOW_ESTABLISHED))
+			row->flags &= ~FLOW_RESET;
+	}
+	if (flags & ~row->flags) {
+		row->flags |= flags;
+		if (flow_is_closed(row))
+			flow_end(row, row->flags & FLOW_RESET ? END_RESET : END_FIN,
+				 dir == DIR_IN ? &pkt->src : &pkt->dst, pkt->protocol, v6);
+	}
+	if (flow_is_behind(row, now))
+		row->last_seen = now;
+}
+
+/* A row of `overflows` on its way there. Not on the stack: see flow_ended4(). */
+struct detour {
+	struct overflow_key from;
+	struct overflow to;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct detour);
+} detours SEC(".maps");
+
+static __always_inline struct detour *detour_of(void)
+{
+	const __u32 only = 0;
+
+	return bpf_map_lookup_elem(&detours, &only);
 }
 
 static __always_inline void overflow_key_set(struct overflow_key *key, const struct addr *client,
@@ -490,15 +595,18 @@ static __always_inline void flow_repair(const struct packet *pkt, const struct f
 					const bool v6)
 {
 	const bool hairpin = row->flags & FLOW_HAIRPIN;
-	struct overflow value = {.substitute_port = pkt->dport, .hairpin = hairpin};
-	struct overflow_key from;
+	struct detour *way = detour_of();
 	struct addr buffer;
 
-	overflow_key_set(&from, hairpin ? &pkt->src : &pkt->dst, row->client_port,
-			 flow_vip(row, &buffer, v6), row->vip_port, pkt->protocol);
-	if (bpf_map_lookup_elem(&overflows, &from))
+	if (!way)
 		return;
-	if (!bpf_map_update_elem(&overflows, &from, &value, BPF_ANY))
+	way->to.substitute_port = pkt->dport;
+	way->to.hairpin = hairpin;
+	overflow_key_set(&way->from, hairpin ? &pkt->src : &pkt->dst, row->client_port,
+			 flow_vip(row, &buffer, v6), row->vip_port, pkt->protocol);
+	if (bpf_map_lookup_elem(&overflows, &way->from))
+		return;
+	if (!bpf_map_update_elem(&overflows, &way->from, &way->to, BPF_ANY))
 		count_event(EVENT_FLOW_REPAIRED, packet_path);
 }
 

@@ -101,6 +101,7 @@ static __always_inline int fragment_follow(struct __sk_buff *skb, const struct p
 	if (!as_dialled(row->backend) &&
 	    fragment_readdress(skb, pkt, SIDE_DESTINATION, (const struct addr *)backend->addr, v6))
 		return drop(DROP_REWRITE);
+	observe_packet(skb, pkt, row, DIR_IN);
 	count_traffic(skb, pkt, row->backend, DIR_IN);
 	return forward_to(skb, backend, v6);
 }

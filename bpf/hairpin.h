@@ -33,36 +33,45 @@ static __always_inline int hairpin_turn(struct __sk_buff *skb, const struct pack
 	if (nat(skb, pkt, SIDE_SOURCE, &pkt->src, sport, dport, v6) != DROP_NONE ||
 	    swap_addresses(skb, pkt, v6) || turn_ethernet(skb))
 		return drop(DROP_REWRITE);
+	observe_packet(skb, pkt, row, dir);
 	count_traffic(skb, pkt, row->backend, dir);
 	return send_back(skb);
 }
 
-/* hairpin() - the verdict on a packet of a hairpin's row, of either direction. */
+/*
+ * hairpin() - the verdict on a packet of a hairpin's row, of either direction.
+ *
+ * What it works on is not on the stack, but where admission has had it.
+ */
 static __always_inline int hairpin(struct __sk_buff *skb, const bool v6)
 {
-	struct overflow_key from;
-	union flow_key key;
-	struct packet pkt;
+	struct admission *adm = admission_of();
+	union flow_key *key;
+	struct packet *pkt;
 	struct flow *row;
 	bool embryonic;
 	__be32 id;
 
-	parse_first(skb, &pkt, &id, v6);
-	if (pkt.kind != PACKET_FLOW)
+	if (!adm)
 		return VERDICT_DROP;
-	flow_key_set(&key, &pkt.src, pkt.sport, pkt.protocol, v6);
-	overflow_key_of(&from, &pkt);
-	row = flow_via_overflow(&pkt, &from, &key, &embryonic, v6);
+	pkt = &adm->pkt;
+	key = &adm->key;
+	parse_first(skb, pkt, &id, v6);
+	if (pkt->kind != PACKET_FLOW)
+		return VERDICT_DROP;
+	flow_key_set(key, &pkt->src, pkt->sport, pkt->protocol, v6);
+	overflow_key_of(&adm->from, pkt);
+	row = flow_via_overflow(pkt, &adm->from, key, &embryonic, v6);
 	if (row && (row->flags & FLOW_HAIRPIN))
-		return hairpin_turn(skb, &pkt, row, flow_key_port(&key, v6), row->backend_port,
+		return hairpin_turn(skb, pkt, row, flow_key_port(key, v6), row->backend_port,
 				    DIR_IN, v6);
-	flow_key_set(&key, &pkt.dst, pkt.dport, pkt.protocol, v6);
-	row = flow_find(&key, &embryonic, v6);
+	flow_key_set(key, &pkt->dst, pkt->dport, pkt->protocol, v6);
+	row = flow_find(key, &embryonic, v6);
 	if (!row || !(row->flags & FLOW_HAIRPIN))
 		return drop(DROP_NO_FLOW);
-	flow_touch(row, flow_flags_out(&pkt), now_jiffies());
-	flow_repair(&pkt, row, v6);
-	return hairpin_turn(skb, &pkt, row, row->vip_port, row->client_port, DIR_OUT, v6);
+	flow_touch(row, pkt, DIR_OUT, now_jiffies(), v6);
+	flow_repair(pkt, row, v6);
+	return hairpin_turn(skb, pkt, row, row->vip_port, row->client_port, DIR_OUT, v6);
 }
 
 __noinline int hairpin4(struct __sk_buff *skb)

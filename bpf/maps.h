@@ -120,8 +120,10 @@ enum flow_flag {
 	FLOW_FIN_CLIENT = 4,
 	FLOW_FIN_BACKEND = 8,
 	FLOW_RESET = 16,
-	FLOW_ENDED = 32,   /* no active connection any more; the row only sees it off */
-	FLOW_HAIRPIN = 64, /* the client is the backend; the key has the VIP in its place */
+	FLOW_ENDED = 32,    /* no active connection any more; the row only sees it off */
+	FLOW_HAIRPIN = 64,  /* the client is the backend; the key has the VIP in its place */
+	FLOW_TIMED = 128,   /* its handshake is under way and will be counted */
+	FLOW_WATCHED = 256, /* its traffic is added up for those who watch */
 };
 
 /* Why a flow was an active connection no longer. Counted per path in `ends`. */
@@ -132,6 +134,30 @@ enum flow_end {
 	END_GONE,    /* its backend was removed */
 	END_EVICTED, /* its row made room for another */
 	END_COUNT,
+};
+
+/* What is told to those who watch. */
+enum watch_kind {
+	WATCH_OPENED,
+	WATCH_CLOSED, /* for a reason of flow_end that is not END_RESET */
+	WATCH_RESET,
+	WATCH_REFUSED, /* for a reason of drop_reason; the client was told */
+	WATCH_DROPPED, /* for a reason of drop_reason */
+	WATCH_COUNT,
+};
+
+/* Which events nobody was told of. Counted in `unwatched`. */
+enum watch_loss {
+	LOSS_RATE, /* more than may be told in a while */
+	LOSS_ROOM, /* the buffer was full: nobody reads fast enough */
+	LOSS_COUNT,
+};
+
+/* Of a handshake: whose answer was waited for, and whose id the row has. */
+enum handshake_part {
+	HANDSHAKE_BACKEND, /* from the SYN to the backend's SYN-ACK; of a backend */
+	HANDSHAKE_CLIENT,  /* from there to the client's ACK; of a service */
+	HANDSHAKE_LEFT,	   /* as the first, of backends that have left; of a service */
 };
 
 /* How a packet from outside reaches a backend that is not on this node. */
@@ -161,6 +187,9 @@ EXPORT_ENUM(flow_flag);
 EXPORT_ENUM(flow_end);
 EXPORT_ENUM(name_kind);
 EXPORT_ENUM(via_kind);
+EXPORT_ENUM(watch_kind);
+EXPORT_ENUM(watch_loss);
+EXPORT_ENUM(handshake_part);
 
 /* ---- what the agent writes ------------------------------------------------ */
 
@@ -296,6 +325,22 @@ struct name {
 	char text[132]; /* a network's name, or network/service; NUL-terminated */
 };
 
+/*
+ * What those who watch want to know, all of them together. The programs write `kinds`: 0
+ * when the agent that set it has not been heard of for too long.
+ */
+struct watching {
+	__u64 until_ns;	       /* CLOCK_MONOTONIC */
+	__u32 kinds;	       /* a bit each, by enum watch_kind; 0: nobody watches */
+	__u32 one_in;	       /* clients' ports: one in so many of them, and at least 1 */
+	__u32 window_jiffies;  /* at least 1 */
+	__u32 window_events;   /* told at most in that time */
+	__u32 service;	       /* 0: of any */
+	__u32 backend;	       /* 0: of any; else what has no backend is not told */
+	__be32 client[4];      /* after the mask */
+	__be32 client_mask[4]; /* all 0: of any */
+};
+
 struct layout {
 	__u32 version;	   /* LAYOUT_VERSION of the agent that made the maps */
 	__u32 incarnation; /* last one handed out to a backend row */
@@ -335,6 +380,7 @@ struct flow {
 	__u32 backend;	   /* 0 with FLOW_DIRECT */
 	__u32 incarnation; /* of the backend row, when the flow was made */
 	__u32 last_seen;   /* jiffies, low 32 bits */
+	__u32 observed;	   /* with FLOW_TIMED or FLOW_WATCHED: its ticket; see observation */
 };
 
 /* With what the client dialled. An element of flows4 fits two cache lines at most. */
@@ -347,6 +393,70 @@ struct flow6 {
 	struct flow flow;
 	__be32 vip[4];
 };
+
+/*
+ * What is noted of a flow that is timed or watched. Rows are handed out in turn and a
+ * flow has a ticket for one: it is another flow's when it says another ticket. So a new
+ * flow neither searches nor evicts.
+ */
+struct observation {
+	__u64 begun_ns;	   /* CLOCK_MONOTONIC */
+	__u64 answered_ns; /* 0: not yet */
+	__u64 packets_in;
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 bytes_out;
+	__u32 ticket; /* 0: nobody's */
+	__u32 pad;
+};
+
+/* Handshakes by how long they took: up to each of config.h's bounds, and longer than all. */
+#define HANDSHAKE_BUCKETS 16
+
+struct handshake_key {
+	__u32 id;   /* of a backend or a service; enum handshake_part says which */
+	__u16 part; /* enum handshake_part */
+	__u16 path; /* enum hook_path */
+};
+
+struct handshakes {
+	__u64 sum_ns;
+	__u64 counts[HANDSHAKE_BUCKETS];
+};
+
+/* How flows have ended, by enum flow_end. */
+struct ended {
+	__u64 by[END_COUNT];
+};
+
+/* What those who watch are told. */
+struct flow_event {
+	__u64 time_ns;	   /* CLOCK_MONOTONIC */
+	__u64 duration_ns; /* of a closed flow; 0: not known */
+	__u64 packets_in;  /* of a closed flow; with `observed` */
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 bytes_out;
+	__be32 client[4]; /* all 0: not known */
+	__be32 vip[4];
+	__be32 backend[4]; /* all 0: none, or gone */
+	__be16 client_port;
+	__be16 vip_port;
+	__be16 backend_port;
+	__u8 protocol;
+	__u8 kind;     /* enum watch_kind */
+	__u8 reason;   /* enum flow_end or drop_reason, by the kind */
+	__u8 path;     /* enum hook_path */
+	__u8 observed; /* 1: traffic and duration are known */
+	__u8 pad;
+	__u32 network;
+	__u32 service;	  /* 0: none */
+	__u32 backend_id; /* 0: none */
+	__u32 lot;	  /* by client and port; those of which it is a multiple of `one_in` */
+};
+
+/* Without a variable of its type the record does not reach BTF. */
+const volatile struct flow_event export_flow_event SEC(".rodata.types");
 
 /* A datagram in fragments, as it was before translation. */
 struct fragment_key {
@@ -463,6 +573,8 @@ struct sock_peer {
 	__u32 service;
 	__u32 backend;
 	__u32 incarnation;
+	__u32 pad;
+	__u64 begun_ns; /* TCP: CLOCK_MONOTONIC */
 };
 
 /* An unconnected UDP socket keeps one backend per VIP and port. */
@@ -714,6 +826,93 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } ends SEC(".maps");
+
+/* The same by backend. index: backend id * PATH_COUNT + enum hook_path */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, struct ended);
+} backend_ends SEC(".maps");
+
+/*
+ * Flows that ended because their backend was gone, and so has no row of its own any more.
+ * index: service id * PATH_COUNT + enum hook_path
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} gone_ends SEC(".maps");
+
+/* As `retired`: of backends that have left. The agent's alone. index: as `gone_ends` */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES *PATH_COUNT);
+	__type(key, __u32);
+	__type(value, struct ended);
+} retired_ends SEC(".maps");
+
+/* Those that have had a handshake timed; HANDSHAKE_LEFT is the agent's alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_BACKENDS *PATH_COUNT);
+	__type(key, struct handshake_key);
+	__type(value, struct handshakes);
+} handshakes SEC(".maps");
+
+#define OBSERVATIONS 16384 /* a power of two */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OBSERVATIONS);
+	__type(key, __u32);
+	__type(value, struct observation);
+} observations SEC(".maps");
+
+/* The last ticket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tickets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct watching);
+} watchers SEC(".maps");
+
+/* How many events have been told in a window: of all CPUs together. */
+struct watch_window {
+	__u32 since; /* jiffies */
+	__u32 told;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct watch_window);
+} watch_windows SEC(".maps");
+
+/* index: enum watch_loss */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOSS_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} unwatched SEC(".maps");
+
+/* struct flow_event; max_entries is bytes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 19);
+} flow_events SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

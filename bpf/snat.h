@@ -128,15 +128,16 @@ static __always_inline void snat_reply(const struct snat_key *key, struct snat_f
 				       const struct packet *pkt)
 {
 	__u32 now = now_jiffies();
-	struct overflow_key from;
+	struct detour *way;
 
-	if (flow_is_behind(&row->flow, now)) {
-		snat_client_key(&from, row, key->protocol);
-		if (!bpf_map_lookup_elem(&snat_clients, &from) &&
-		    !bpf_map_update_elem(&snat_clients, &from, key, BPF_NOEXIST))
+	way = flow_is_behind(&row->flow, now) ? detour_of() : NULL;
+	if (way) {
+		snat_client_key(&way->from, row, key->protocol);
+		if (!bpf_map_lookup_elem(&snat_clients, &way->from) &&
+		    !bpf_map_update_elem(&snat_clients, &way->from, key, BPF_NOEXIST))
 			count_event(EVENT_FLOW_REPAIRED, packet_path);
 	}
-	flow_touch(&row->flow, flow_flags_out(pkt), now);
+	flow_touch(&row->flow, pkt, DIR_OUT, now, true);
 }
 
 #endif

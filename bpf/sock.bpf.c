@@ -16,6 +16,7 @@
 
 #include "resolver.h"
 #include "sock.h"
+#include "sockevent.h"
 #include "sockops.h"
 #include "sockudp.h"
 
@@ -79,10 +80,13 @@ static __always_inline struct netns *netns_of(struct bpf_sock_addr *ctx)
 	return bpf_map_lookup_elem(&netnses, &cookie);
 }
 
-static __always_inline int refuse(enum drop_reason reason)
+static __always_inline int refuse(enum drop_reason reason, const struct endpoint *to,
+				  const struct match *match)
 {
 	count_drop(reason, PATH_SOCK);
 	count_event(EVENT_REFUSED, PATH_SOCK);
+	if (watches(WATCH_BIT(WATCH_REFUSED)))
+		tell_refused(to, match, reason);
 	if (has_set_retval)
 		bpf_set_retval(-ECONNREFUSED);
 	return REFUSE;
@@ -242,13 +246,15 @@ static __always_inline int balance_connect(struct bpf_sock_addr *ctx, const int 
 	if (!reason && match.service)
 		reason = choose_free(ctx, &match, &to, &backend_id, &backend);
 	if (reason && !asks_route(ctx, &match, reason))
-		return refuse(reason);
+		return refuse(reason, &to, &match);
 	if (!backend) {
 		dialled_past(ctx, &to);
 		return PROCEED;
 	}
 	remember_peer(ctx, &match, &to, backend_id, backend);
 	count_connection(backend_id, PATH_SOCK);
+	if (ctx->protocol == IPPROTO_UDP && watches(WATCH_BIT(WATCH_OPENED)))
+		tell_connected(&to, &match, backend_id, backend);
 	write_address(ctx, family, backend->addr, match.target_port);
 	return PROCEED;
 }
@@ -289,12 +295,12 @@ static __always_inline int balance_sendmsg(struct bpf_sock_addr *ctx, const int 
 		return PROCEED;
 	reason = find_service(netns, &to, &match);
 	if (reason)
-		return refuse(reason);
+		return refuse(reason, &to, &match);
 	caller = caller_of(ctx);
 	if (match.service) {
 		reason = backend_kept(&caller, peer_of(ctx), &match, &to, &backend_id, &backend);
 		if (reason)
-			return refuse(reason);
+			return refuse(reason, &to, &match);
 	}
 	if (!backend) {
 		forget_from(caller.socket, &to);
@@ -394,6 +400,6 @@ int sock_peername6(struct bpf_sock_addr *ctx)
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {
-	watch(ctx);
+	account(ctx);
 	return PROCEED;
 }

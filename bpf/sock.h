@@ -110,9 +110,9 @@ static __always_inline enum drop_reason find_service(const struct netns *netns,
 		if (vip)
 			break;
 	}
+	match->network = network;
 	if (!vip || !(vip->flags & VIP_BALANCED))
 		return DROP_NONE;
-	match->network = network;
 	port = port_of(network, to);
 	if (port) {
 		match->service = port->service;

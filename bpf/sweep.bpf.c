@@ -127,9 +127,21 @@ static __always_inline void tell(const struct flow *row, const struct side *side
 	endings_told++;
 }
 
-/* stays() - is the row still of use? Counts it if it is an active connection. */
-static __always_inline bool stays(struct flow *row, const struct side *side, __u32 now)
+static __always_inline void tell_ends(void)
 {
+	if (*(volatile __u32 *)&tellers)
+		tell_end();
+}
+
+/*
+ * stays() - is the row still of use? Counts it if it is an active connection.
+ * @v6: its VIP has four words
+ */
+static __always_inline bool stays(struct flow *row, const struct side *side, __u32 now,
+				  const bool v6)
+{
+	const enum hook_path path = side->network ? PATH_TC : PATH_XDP;
+	const struct addr *client = (const struct addr *)side->addr;
 	bool expired = flow_expired(row, side->protocol, now);
 	struct recount *recount;
 	struct backend *backend;
@@ -139,7 +151,8 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 	backend = backend_alive(row->backend, row->service, row->incarnation);
 	if (!backend) {
 		tell(row, side, NULL);
-		flow_end(row, END_GONE);
+		flow_end_in(row, END_GONE, client, side->protocol, side->network, path, v6);
+		tell_ends();
 		return false;
 	}
 	recount = bpf_map_lookup_elem(&recounts, &row->backend);
@@ -153,21 +166,22 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 		/* What ends here is no drift: as if it had not been there at the start. */
 		recount->before--;
 		tell(row, side, backend);
-		flow_end(row, END_IDLE);
+		flow_end_in(row, END_IDLE, client, side->protocol, side->network, path, v6);
+		tell_ends();
 		return false;
 	}
 	recount->counted++;
 	return true;
 }
 
-#define VISIT(table, type)                                                                         \
+#define VISIT(table, type, v6)                                                                     \
 	static long visit_##table(void *map, struct type##_key *key, struct type *row, __u32 *now) \
 	{                                                                                          \
 		struct side side;                                                                  \
                                                                                                    \
 		(void)map;                                                                         \
 		side_of_##type(&side, key, row);                                                   \
-		if (stays(&row->flow, &side, *now)) {                                              \
+		if (stays(&row->flow, &side, *now, v6)) {                                          \
 			rows_kept++;                                                               \
 		} else {                                                                           \
 			bpf_map_delete_elem(&table, key);                                          \
@@ -176,10 +190,10 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 		return 0;                                                                          \
 	}
 
-VISIT(flows4, flow4)
-VISIT(flows6, flow6)
-VISIT(embryonic4, flow4)
-VISIT(embryonic6, flow6)
+VISIT(flows4, flow4, false)
+VISIT(flows6, flow6, true)
+VISIT(embryonic4, flow4, false)
+VISIT(embryonic6, flow6, true)
 
 #define VISIT_SNAT(table)                                                                          \
 	static long visit_##table(void *map, struct snat_key *key, struct snat_flow *row,          \
@@ -189,7 +203,8 @@ VISIT(embryonic6, flow6)
 		struct side side = {.protocol = key->protocol};                                    \
                                                                                                    \
 		(void)map;                                                                         \
-		if (stays(&row->flow, &side, *now)) {                                              \
+		addr_copy(side.addr, row->client);                                                 \
+		if (stays(&row->flow, &side, *now, true)) {                                        \
 			rows_kept++;                                                               \
 		} else {                                                                           \
 			snat_forget(key, row);                                                     \
@@ -215,6 +230,15 @@ static long begin_backend(__u32 id, void *unused)
 	recount->ended = 0;
 	recount->before = *active - *sock;
 	return 0;
+}
+
+static __always_inline void count_evicted(__u32 backend_id, __u64 flows)
+{
+	__u32 index = backend_id * PATH_COUNT + PATH_TC;
+	struct ended *row = bpf_map_lookup_elem(&backend_ends, &index);
+
+	if (row)
+		__sync_fetch_and_add(&row->by[END_EVICTED], flows);
 }
 
 static long end_backend(__u32 id, void *unused)
@@ -250,6 +274,7 @@ static long end_backend(__u32 id, void *unused)
 		count = bpf_map_lookup_elem(&ends, &evicted);
 		if (count)
 			*count += drift;
+		count_evicted(id, drift);
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include "hairpin.h"
 #include "icmp.h"
 #include "icmperror.h"
+#include "loss.h"
 #include "nd.h"
 #include "nic.h"
 #include "refuse.h"
@@ -78,7 +79,7 @@ static __always_inline bool carry_known(struct __sk_buff *skb, const struct pack
 	row = flow_known(pkt, key, now, &backend, missing, v6);
 	if (!row)
 		return false;
-	flow_touch(row, flow_flags_in(pkt), now);
+	flow_touch(row, pkt, DIR_IN, now, v6);
 	*verdict = backend ? carry_in(skb, pkt, row, backend, pkt->sport, v6) : VERDICT_PASS;
 	return true;
 }
@@ -261,7 +262,8 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool who
 			return VERDICT_SUBSTITUTED;
 		flow_repair(&pkt, row, v6);
 	}
-	flow_touch(row, flow_flags_out(&pkt), now_jiffies());
+	flow_touch(row, &pkt, DIR_OUT, now_jiffies(), v6);
+	observe_packet(skb, &pkt, row, DIR_OUT);
 	reason = nat(skb, &pkt, SIDE_SOURCE, flow_vip(row, &buffer, v6), row->vip_port,
 		     row->client_port, v6);
 	if (reason != DROP_NONE)
@@ -293,6 +295,8 @@ static __always_inline int decide(struct __sk_buff *skb, int verdict, const bool
 	if (verdict < VERDICT_REFUSE)
 		return verdict;
 	verdict -= VERDICT_REFUSE;
+	if (watches(WATCH_LOSSES))
+		v6 ? tell_packet6(skb, verdict, true) : tell_packet4(skb, verdict, true);
 	return v6 ? refuse6(skb, verdict) : refuse4(skb, verdict);
 }
 
@@ -323,7 +327,7 @@ static __always_inline int fragment_back(struct __sk_buff *skb, const bool v6)
 			return drop(DROP_REWRITE);
 	} else {
 		fragment_remember(&pkt, id);
-		flow_touch(row, flow_flags_out(&pkt), now_jiffies());
+		flow_touch(row, &pkt, DIR_OUT, now_jiffies(), v6);
 		if (row->client_port != pkt.dport)
 			flow_repair(&pkt, row, v6);
 		if (nat(skb, &pkt, SIDE_SOURCE, flow_vip(row, &buffer, v6), row->vip_port,
@@ -367,6 +371,21 @@ static __always_inline int decide_back(struct __sk_buff *skb, int verdict, const
 	return verdict;
 }
 
+/* finish() - what a program ends with: what came up is told to those who watch. */
+static __always_inline int finish(struct __sk_buff *skb, int verdict, const bool v6)
+{
+	enum drop_reason reason;
+
+	if (!*(volatile __u32 *)&tellers)
+		return verdict;
+	tell_end();
+	tell_opened();
+	reason = drop_noted();
+	if (reason != DROP_NONE)
+		v6 ? tell_packet6(skb, reason, false) : tell_packet4(skb, reason, false);
+	return verdict;
+}
+
 /* from_container() - ingress of the host side: what the container sends. */
 SEC("tc")
 int from_container(struct __sk_buff *skb)
@@ -374,9 +393,9 @@ int from_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide(skb, from_container_ip(skb, false), false);
+		return finish(skb, decide(skb, from_container_ip(skb, false), false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide(skb, from_container_ip(skb, true), true);
+		return finish(skb, decide(skb, from_container_ip(skb, true), true), true);
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return answer_request(skb);
 	return VERDICT_PASS;
@@ -389,9 +408,10 @@ int to_container(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide_back(skb, to_container_ip(skb, false, false), false);
+		return finish(skb, decide_back(skb, to_container_ip(skb, false, false), false),
+			      false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide_back(skb, to_container_ip(skb, false, true), true);
+		return finish(skb, decide_back(skb, to_container_ip(skb, false, true), true), true);
 	return VERDICT_PASS;
 }
 
@@ -477,12 +497,12 @@ int from_edge(struct __sk_buff *skb)
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (xdp_ahead && !step)
 			return VERDICT_PASS;
-		return take_step(skb, step, false);
+		return finish(skb, take_step(skb, step, false), false);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (xdp_ahead && !step && !is_neighbour_message(skb))
 			return VERDICT_PASS;
-		return take_step(skb, step, true);
+		return finish(skb, take_step(skb, step, true), true);
 	}
 	return VERDICT_PASS;
 }
@@ -512,9 +532,9 @@ int to_edge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return go_back(skb, false);
+		return finish(skb, go_back(skb, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return go_back(skb, true);
+		return finish(skb, go_back(skb, true), true);
 	return VERDICT_PASS;
 }
 
@@ -569,8 +589,8 @@ int from_bridge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return decide_back(skb, leave(skb, false), false);
+		return finish(skb, decide_back(skb, leave(skb, false), false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return decide_back(skb, leave(skb, true), true);
+		return finish(skb, decide_back(skb, leave(skb, true), true), true);
 	return VERDICT_PASS;
 }

@@ -94,7 +94,7 @@ static __always_inline enum drop_reason snat_nat(struct __sk_buff *skb, const st
 
 /* snat_carry() - the verdict on a packet that gets another source and destination. */
 static __always_inline int snat_carry(struct __sk_buff *skb, const struct packet *pkt,
-				      __u32 backend_id, const struct addr *from,
+				      const struct flow *row, const struct addr *from,
 				      const struct addr *to, __be16 sport, __be16 dport,
 				      const enum dir dir, const bool v6)
 {
@@ -109,19 +109,20 @@ static __always_inline int snat_carry(struct __sk_buff *skb, const struct packet
 	}
 	if (!is_way(result))
 		return drop(DROP_NO_ROUTE);
+	observe_packet(skb, pkt, row, dir);
 	reason = snat_nat(skb, pkt, from, to, sport, dport, v6);
 	if (reason != DROP_NONE)
 		return drop(reason);
-	count_traffic(skb, pkt, backend_id, dir);
+	count_traffic(skb, pkt, row->backend, dir);
 	return VERDICT_ROUTE;
 }
 
 static __always_inline int snat_carry_in(struct __sk_buff *skb, const struct snat_work *work,
-					 __u32 backend_id, const bool v6)
+					 const struct flow *row, const bool v6)
 {
 	const struct snat_key *key = &work->key;
 
-	return snat_carry(skb, &work->pkt, backend_id, (const struct addr *)key->source,
+	return snat_carry(skb, &work->pkt, row, (const struct addr *)key->source,
 			  (const struct addr *)key->backend, key->source_port, key->backend_port,
 			  DIR_IN, v6);
 }
@@ -146,7 +147,11 @@ static __always_inline struct snat_flow *snat_row_of(struct snat_work *work, boo
 static __always_inline void snat_end(const struct snat_key *key, struct snat_flow *row,
 				     bool embryonic, __u32 now)
 {
-	give_up(&row->flow, key->protocol, now);
+	enum flow_end reason = row->flow.flags & FLOW_FIN_BOTH ? END_FIN : END_GONE;
+
+	if (flow_expired(&row->flow, key->protocol, now))
+		reason = END_IDLE;
+	flow_end(&row->flow, reason, (const struct addr *)row->client, key->protocol, true);
 	snat_forget(key, row);
 	snat_delete(key, embryonic);
 }
@@ -176,7 +181,7 @@ static __always_inline int snat_back(struct __sk_buff *skb, const bool v6)
 		snat_reply(&work->key, row, pkt);
 	if (pkt->fragment)
 		fragment_remember(pkt, id);
-	return snat_carry(skb, pkt, row->flow.backend, (const struct addr *)row->vip,
+	return snat_carry(skb, pkt, &row->flow, (const struct addr *)row->vip,
 			  (const struct addr *)row->client, row->flow.vip_port,
 			  row->flow.client_port, DIR_OUT, v6);
 }
@@ -231,7 +236,7 @@ static __always_inline int snat_in(struct __sk_buff *skb, const bool v6)
 		return VERDICT_ADMIT;
 	}
 	if (!snat_alive(row)) {
-		flow_end(&row->flow, END_GONE);
+		flow_end(&row->flow, END_GONE, &work->pkt.src, work->pkt.protocol, true);
 		if (!starts_flow(&work->pkt))
 			return drop_or_refuse(DROP_BACKEND_GONE);
 		snat_end(&work->key, row, embryonic, work->now);
@@ -242,8 +247,8 @@ static __always_inline int snat_in(struct __sk_buff *skb, const bool v6)
 		return forward_stack(skb);
 	if (embryonic && !starts_tcp(&work->pkt))
 		row = snat_promote(&work->key, row);
-	flow_touch(&row->flow, flow_flags_in(&work->pkt), work->now);
-	return snat_carry_in(skb, work, row->flow.backend, v6);
+	flow_touch(&row->flow, &work->pkt, DIR_IN, work->now, true);
+	return snat_carry_in(skb, work, &row->flow, v6);
 }
 
 __noinline int snat_in4(struct __sk_buff *skb)
@@ -272,7 +277,7 @@ static __always_inline int snat_follow(struct __sk_buff *skb, const bool v6)
 	row = snat_row_of(work, &embryonic, v6);
 	if (!row || !snat_alive(row))
 		return VERDICT_FRAGMENT;
-	return snat_carry_in(skb, work, row->flow.backend, v6);
+	return snat_carry_in(skb, work, &row->flow, v6);
 }
 
 __noinline int snat_follow4(struct __sk_buff *skb)
@@ -397,9 +402,11 @@ static __always_inline int snat_begin(struct __sk_buff *skb, const bool v6)
 	}
 	count_connection(adm->row.flow.backend, packet_path);
 	count_active(adm->row.flow.backend, true, PATH_TC);
+	if (adm->row.flow.flags & FLOW_WATCHED)
+		note_opened();
 	if (adm->reselects)
 		count_event(EVENT_RESELECT, packet_path);
-	return snat_carry_in(skb, work, adm->row.flow.backend, v6);
+	return snat_carry_in(skb, work, &work->row.flow, v6);
 }
 
 __noinline int snat_begin4(struct __sk_buff *skb)

@@ -9,6 +9,7 @@
 
 #include "count.h"
 #include "encap.h"
+#include "event.h"
 #include "quote.h"
 #include "route.h"
 #include "via.h"
@@ -40,6 +41,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct addr 
 static __always_inline int tunnel_drop(enum drop_reason reason)
 {
 	count_drop(reason, packet_path);
+	drop_note(reason);
 	return VERDICT_DROP;
 }
 

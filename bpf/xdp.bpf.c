@@ -9,6 +9,7 @@
 #include "count.h"
 #include "edge.h"
 #include "flow.h"
+#include "loss.h"
 #include "select.h"
 #include "vip.h"
 #include "xdpnat.h"
@@ -28,8 +29,10 @@ static __always_inline int carry(struct xdp_md *ctx, const struct packet *pkt,
 	enum drop_reason reason;
 
 	if (via && via->kind != VIA_SNAT)
-		return v6 ? send_beyond6(ctx, backend_id, row->backend_port)
-			  : send_beyond4(ctx, backend_id, row->backend_port);
+		return v6 ? send_beyond6(ctx, backend_id, row->backend_port, row->observed)
+			  : send_beyond4(ctx, backend_id, row->backend_port, row->observed);
+	if (row->flags & FLOW_WATCHED)
+		observe_traffic(row->observed, DIR_IN, 1, bytes);
 	reason = xdp_nat(ctx, pkt, (const struct addr *)backend->addr, pkt->sport,
 			 row->backend_port, v6);
 	if (reason != DROP_NONE)
@@ -54,7 +57,7 @@ static __always_inline bool carry_known(struct xdp_md *ctx, const struct packet 
 	row = flow_known(pkt, &key, now, &backend, &missing, v6);
 	if (!row || !backend)
 		return false;
-	flow_touch(row, flow_flags_in(pkt), now);
+	flow_touch(row, pkt, DIR_IN, now, v6);
 	*verdict = carry(ctx, pkt, row, backend, v6);
 	return true;
 }
@@ -80,6 +83,38 @@ static __always_inline int edge_ip(struct xdp_md *ctx, const bool v6)
 	return vip ? note(ctx, EDGE_DECIDE) : XDP_PASS;
 }
 
+static __always_inline int tell_frame(struct xdp_md *ctx, __u32 reason, const bool v6)
+{
+	struct packet pkt = {};
+
+	xdp_parse(ctx, &pkt, v6);
+	return tell_loss(&pkt, reason, false, v6);
+}
+
+__noinline int tell_frame4(struct xdp_md *ctx, __u32 reason)
+{
+	return tell_frame(ctx, reason, false);
+}
+
+__noinline int tell_frame6(struct xdp_md *ctx, __u32 reason)
+{
+	return tell_frame(ctx, reason, true);
+}
+
+/* finish() - what the program ends with: what came up is told to those who watch. */
+static __always_inline int finish(struct xdp_md *ctx, int verdict, const bool v6)
+{
+	enum drop_reason reason;
+
+	if (!*(volatile __u32 *)&tellers)
+		return verdict;
+	tell_end();
+	reason = drop_noted();
+	if (reason != DROP_NONE)
+		v6 ? tell_frame6(ctx, reason) : tell_frame4(ctx, reason);
+	return verdict;
+}
+
 /* from_wire() - what the NIC received. A frame with a VLAN tag is none of ours. */
 SEC("xdp")
 int from_wire(struct xdp_md *ctx)
@@ -91,11 +126,11 @@ int from_wire(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		verdict = edge_ip(ctx, false);
-		return verdict < WIRE_SNAT ? verdict : snat_wire4(ctx, verdict);
+		return finish(ctx, verdict < WIRE_SNAT ? verdict : snat_wire4(ctx, verdict), false);
 	}
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
 		verdict = edge_ip(ctx, true);
-		return verdict < WIRE_SNAT ? verdict : snat_wire6(ctx, verdict);
+		return finish(ctx, verdict < WIRE_SNAT ? verdict : snat_wire6(ctx, verdict), true);
 	}
 	return XDP_PASS;
 }

@@ -17,9 +17,10 @@
 #define WIRE_SNAT_OURS 0x101 /* it is; what is of no flow is tc's */
 
 /* snat_send() - the verdict on a packet that gets another source and destination. */
-static __always_inline int snat_send(struct xdp_md *ctx, const struct packet *pkt, __u32 backend_id,
-				     const struct addr *from, const struct addr *to, __be16 sport,
-				     __be16 dport, const enum dir dir, const bool v6)
+static __always_inline int snat_send(struct xdp_md *ctx, const struct packet *pkt,
+				     const struct flow *row, const struct addr *from,
+				     const struct addr *to, __be16 sport, __be16 dport,
+				     const enum dir dir, const bool v6)
 {
 	__u32 bytes = xdp_bytes(ctx);
 	struct bpf_fib_lookup fib = {};
@@ -30,9 +31,11 @@ static __always_inline int snat_send(struct xdp_md *ctx, const struct packet *pk
 		return note(ctx, EDGE_TOO_BIG + fib.mtu_result);
 	if (!is_way(result))
 		return xdp_drop(DROP_NO_ROUTE);
+	if (row->flags & FLOW_WATCHED)
+		observe_traffic(row->observed, dir, 1, bytes);
 	if (xdp_nat_both(ctx, pkt, from, to, sport, dport, v6) != DROP_NONE)
 		return xdp_drop(DROP_REWRITE);
-	count_packet(backend_id, PATH_XDP, dir, 1, bytes);
+	count_packet(row->backend, PATH_XDP, dir, 1, bytes);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS || fib.ifindex != ctx->ingress_ifindex)
 		return note(ctx, EDGE_ROUTE);
 	if (xdp_ttl_decrement(ctx, v6))
@@ -53,7 +56,7 @@ static __always_inline bool snat_wire_back(struct xdp_md *ctx, const struct pack
 	if (!row || !snat_alive(row))
 		return false;
 	snat_reply(&key, row, pkt);
-	*verdict = snat_send(ctx, pkt, row->flow.backend, (const struct addr *)row->vip,
+	*verdict = snat_send(ctx, pkt, &row->flow, (const struct addr *)row->vip,
 			     (const struct addr *)row->client, row->flow.vip_port,
 			     row->flow.client_port, DIR_OUT, v6);
 	return true;
@@ -64,13 +67,15 @@ static __always_inline bool snat_wire_in(struct xdp_md *ctx, const struct packet
 					 const bool v6)
 {
 	__u32 now = now_jiffies();
-	struct overflow_key from;
+	struct detour *way = detour_of();
 	struct snat_flow *row;
 	struct snat_key *to;
 	struct snat_key key;
 
-	overflow_key_of(&from, pkt);
-	to = bpf_map_lookup_elem(&snat_clients, &from);
+	if (!way)
+		return false;
+	overflow_key_of(&way->from, pkt);
+	to = bpf_map_lookup_elem(&snat_clients, &way->from);
 	if (!to)
 		return false;
 	key = *to;
@@ -81,8 +86,8 @@ static __always_inline bool snat_wire_in(struct xdp_md *ctx, const struct packet
 		return false;
 	if (!snat_alive(row))
 		return false;
-	flow_touch(&row->flow, flow_flags_in(pkt), now);
-	*verdict = snat_send(ctx, pkt, row->flow.backend, (const struct addr *)key.source,
+	flow_touch(&row->flow, pkt, DIR_IN, now, true);
+	*verdict = snat_send(ctx, pkt, &row->flow, (const struct addr *)key.source,
 			     (const struct addr *)key.backend, key.source_port, key.backend_port,
 			     DIR_IN, v6);
 	return true;

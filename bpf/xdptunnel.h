@@ -9,6 +9,7 @@
 #include "count.h"
 #include "edge.h"
 #include "encap.h"
+#include "event.h"
 #include "flow.h"
 #include "route.h"
 #include "select.h"
@@ -18,6 +19,7 @@
 static __always_inline int xdp_drop(enum drop_reason reason)
 {
 	count_drop(reason, PATH_XDP);
+	drop_note(reason);
 	return XDP_DROP;
 }
 
@@ -91,14 +93,15 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct bpf_fib_loo
 
 /*
  * send_beyond() - the verdict on a packet of a known flow to a backend beyond this node.
- * @port: of the backend
+ * @port:   of the backend
+ * @ticket: of the flow; 0: none
  *
  * Where the neighbour is known and on the same wire, it is done here. Else tc resolves
  * it: a tunnelled packet needs no more than routing; one that stays as it was dialled is
  * decided upon there, from the same flow.
  */
 static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __be16 port,
-				       const bool v6)
+				       __u32 ticket, const bool v6)
 {
 	struct backend *backend = bpf_map_lookup_elem(&backends, &backend_id);
 	struct via *via = via_of(backend_id);
@@ -132,6 +135,7 @@ static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __b
 		if (xdp_ttl_decrement(ctx, v6))
 			return xdp_drop(DROP_REWRITE);
 		count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
+		observe_traffic(ticket, DIR_IN, 1, bytes);
 		return transmit(ctx, &fib);
 	}
 	if (via->kind == VIA_ENTRY && xdp_nat(ctx, &pkt, (const struct addr *)backend->addr,
@@ -140,17 +144,18 @@ static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __b
 	if (xdp_encapsulate(ctx, &own, to, bytes, v6))
 		return xdp_drop(DROP_REWRITE);
 	count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
+	observe_traffic(ticket, DIR_IN, 1, bytes);
 	return result == BPF_FIB_LKUP_RET_SUCCESS ? transmit(ctx, &fib) : note(ctx, EDGE_ROUTE);
 }
 
-__noinline int send_beyond4(struct xdp_md *ctx, __u32 backend_id, __u32 port)
+__noinline int send_beyond4(struct xdp_md *ctx, __u32 backend_id, __u32 port, __u32 ticket)
 {
-	return send_beyond(ctx, backend_id, port, false);
+	return send_beyond(ctx, backend_id, port, ticket, false);
 }
 
-__noinline int send_beyond6(struct xdp_md *ctx, __u32 backend_id, __u32 port)
+__noinline int send_beyond6(struct xdp_md *ctx, __u32 backend_id, __u32 port, __u32 ticket)
 {
-	return send_beyond(ctx, backend_id, port, true);
+	return send_beyond(ctx, backend_id, port, ticket, true);
 }
 
 /* is_tunnel() - a packet to this node itself, with another of the same family in it. */

@@ -99,6 +99,8 @@ export interface Config {
   readonly http?: HttpConfig
   /** With more backends than this, metrics are of services as a whole; absent: the default. */
   readonly metricsBackends?: number
+  /** Handshakes that are timed in a second on one CPU at most; absent: the default. */
+  readonly handshakes?: number
   readonly statePath: string
   /** Directory on bpffs. */
   readonly pinPath: string
@@ -184,6 +186,7 @@ function configFrom(
     ...(metrics === undefined ? {} : { metricsListen: metrics }),
     ...(agent.http && { http: httpOf(agent.http) }),
     ...(agent.metricsBackends !== undefined && { metricsBackends: agent.metricsBackends }),
+    ...(agent.handshakes !== undefined && { handshakes: agent.handshakes }),
     statePath: agent.state ?? '/var/lib/fairlead/state.json',
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),

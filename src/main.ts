@@ -220,12 +220,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     node: config.nodeName,
     ...(config.edge && { edge: config.edge }),
     ...(config.drainSeconds !== undefined && { drainSeconds: config.drainSeconds }),
+    ...(config.handshakes !== undefined && { handshakes: config.handshakes }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
     observer: () => metrics.work,
     log,
   })
-  const { readback } = dataplane
+  const { readback, events } = dataplane
   const shared = { readback, state: () => model.current, version, kernel: release() }
   const metrics: Metrics = new Metrics({
     ...shared,
@@ -323,6 +324,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const apiOptions: ApiOptions = {
     ...told,
     explainer: dataplane.explainer,
+    events,
     health,
     ipvs,
     ...(takeover && { takeover }),

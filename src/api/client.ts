@@ -1,7 +1,8 @@
 /** The other end of the API, for the commands. */
-import { request } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import type { z } from 'zod'
 import { FairleadError, type ErrorCode } from '../errors.js'
+import { readEvents, textOf } from './eventReader.js'
 import * as schema from './schema.js'
 import { reasonOf } from '../reason.js'
 
@@ -10,6 +11,14 @@ const TIMEOUT_MS = 15_000
 
 /** What the agent says of the request rather than of itself; the rest is its own trouble. */
 const forwardedCodes: readonly ErrorCode[] = ['REFERENCE', 'FILE', 'SCHEMA', 'VALUE', 'CONFIG']
+
+/** One of them. `watching` comes first: what happens from then on is told. */
+export interface WatchedEvent {
+  readonly watching?: true
+  readonly flow?: schema.FlowEventView
+  /** So many were not told. */
+  readonly lost?: number
+}
 
 /**
  * Every method throws FairleadError: AGENT if no agent answers or it answers with an error,
@@ -68,6 +77,28 @@ export class AgentClient {
     return this.#get(`/v1/explain${queryText(asked)}`, schema.explanationSchema)
   }
 
+  /**
+   * What happens to flows, until the reader stops or the agent ends.
+   *
+   * @param asked names as in the query
+   */
+  async *events(
+    asked: Readonly<Record<string, string | number | undefined>> = {},
+  ): AsyncGenerator<WatchedEvent> {
+    const response = await this.#open(`/v1/events${queryText(asked)}`)
+    try {
+      if (response.statusCode !== 200) throw refusal(response.statusCode, await textOf(response))
+      for await (const { name, data } of readEvents(response)) {
+        const body = parseJson(data)
+        if (name === 'flow') yield { flow: parse(schema.flowEventSchema, body) }
+        else if (name === 'lost') yield { lost: parse(schema.lostEventsSchema, body).count }
+        else if (name === 'watching') yield { watching: true }
+      }
+    } finally {
+      response.destroy()
+    }
+  }
+
   /** @returns the revision after the reload */
   async reload(): Promise<number> {
     return parse(schema.reloadSchema, await this.#send('POST', '/v1/reload')).revision
@@ -79,17 +110,24 @@ export class AgentClient {
 
   async #send(method: string, path: string): Promise<unknown> {
     const { status, text } = await this.#exchange(method, path).catch((cause: unknown) => {
-      throw new FairleadError('AGENT', `no agent answers at ${this.socketPath}: ${reason(cause)}`, {
-        cause,
-      })
+      throw this.#absent(cause)
     })
-    const body = parseJson(text)
-    if (status === 200) return body
-    const { code, message } = parse(schema.errorSchema, body)
-    const known = forwardedCodes.find((each) => each === code)
-    throw known === undefined
-      ? new FairleadError('AGENT', `the agent answered ${status} ${code}: ${message}`)
-      : new FairleadError(known, message)
+    if (status === 200) return parseJson(text)
+    throw refusal(status, text)
+  }
+
+  /** An answer whose body is yet to be read, and may never end. */
+  #open(path: string): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const exchange = request({ socketPath: this.socketPath, path, agent: false }, resolve)
+      exchange.once('error', (cause) => reject(this.#absent(cause)))
+      exchange.end()
+    })
+  }
+
+  #absent(cause: unknown): FairleadError {
+    const text = `no agent answers at ${this.socketPath}: ${reason(cause)}`
+    return new FairleadError('AGENT', text, { cause })
   }
 
   #exchange(method: string, path: string): Promise<{ status: number; text: string }> {
@@ -127,6 +165,13 @@ function parse<T>(shape: z.ZodType<T>, body: unknown): T {
   const [issue] = result.error.issues
   const where = issue === undefined ? '' : ` (${issue.path.join('.')}: ${issue.message})`
   throw new FairleadError('AGENT', `the agent's answer is not of a known shape${where}`)
+}
+
+function refusal(status: number | undefined, text: string): FairleadError {
+  const { code, message } = parse(schema.errorSchema, parseJson(text))
+  const known = forwardedCodes.find((each) => each === code)
+  if (known !== undefined) return new FairleadError(known, message)
+  return new FairleadError('AGENT', `the agent answered ${status ?? 0} ${code}: ${message}`)
 }
 
 function parseJson(text: string): unknown {

@@ -6,7 +6,7 @@ import { EVENT_STREAM } from './operations.js'
 /** Proxies close what is silent for a minute; a browser cannot tell a dead agent from a quiet one. */
 const HEARTBEAT_MS = 10_000
 /** What a listener may leave unread, beyond the kernel's own buffers. */
-const MAX_UNREAD_BYTES = 256 * 1024
+export const MAX_UNREAD_BYTES = 256 * 1024
 
 export class EventStream {
   readonly #response: ServerResponse
@@ -32,6 +32,11 @@ export class EventStream {
 
   get closed(): boolean {
     return this.#response.destroyed
+  }
+
+  /** Bytes that the listener has not read, beyond the kernel's buffers; at a bound it is dropped. */
+  get unread(): number {
+    return this.#response.writableLength
   }
 
   /** @param callback called once, whichever side ends it */

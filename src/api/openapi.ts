@@ -31,6 +31,8 @@ const named: Readonly<Record<string, z.ZodType>> = {
   Totals: schema.totalsSchema,
   LiveState: live.liveStateSchema,
   LiveRates: live.liveRatesSchema,
+  FlowEvent: schema.flowEventSchema,
+  LostEvents: schema.lostEventsSchema,
   Drops: schema.dropsSchema,
   ReasonCount: schema.reasonCountSchema,
   Maps: schema.mapsSchema,

@@ -83,6 +83,17 @@ export const operations = {
     },
     errors: { ...badParameter, 503: 'as many follow already as may (`BUSY`)' },
   },
+  events: {
+    ...{ method: 'GET', path: '/v1/events', answer: EVENT_STREAM },
+    summary: 'What happens to flows, as it happens; all filters that are given hold',
+    query: schema.eventParametersSchema,
+    events: {
+      watching: schema.watchingSchema,
+      flow: schema.flowEventSchema,
+      lost: schema.lostEventsSchema,
+    },
+    errors: { ...badParameter, 503: 'as many watch already as may (`BUSY`)' },
+  },
   drops: {
     ...{ method: 'GET', path: '/v1/drops', answer: schema.dropsSchema },
     summary: 'Dropped packets and other events, by reason and path',

@@ -6,10 +6,12 @@ import type { FastifyInstance, FastifyReply, RouteHandlerMethod } from 'fastify'
 import { z } from 'zod'
 import { FairleadError } from '../errors.js'
 import type { Explainer } from '../model/explain.js'
+import type { FlowEventSource } from '../model/flowEvents.js'
 import type { HealthReport } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import { serviceKey, type Service, type State } from '../model/types.js'
 import { Pace } from '../pace.js'
+import { EventFeed, eventRequestOf } from './events.js'
 import { EventStream } from './eventStream.js'
 import type { Journal } from './journal.js'
 import type { Live } from './live.js'
@@ -60,6 +62,8 @@ export interface ApiOptions {
   /** Revision that both the kernel and DNS hold. */
   readonly answering: () => number
   readonly metrics?: Exposition
+  /** Without it GET /v1/events is 404. */
+  readonly events?: FlowEventSource
   /** Without it GET /v1/live is 404. */
   readonly live?: Live
   readonly journal?: Journal
@@ -76,6 +80,7 @@ export function addRoutes(app: FastifyInstance, options: ApiOptions, readOnly: b
   routeTraffic(app, options)
   routeExplain(app, options)
   routeLive(app, options)
+  routeEvents(app, options)
   routeKernel(app, options)
   if (options.metrics) routeMetrics(app, options.metrics)
   if (!readOnly) routeReload(app, options)
@@ -184,6 +189,16 @@ function routeLive(app: FastifyInstance, { live, journal }: ApiOptions): void {
     const { service } = parseQuery(liveParametersSchema, query)
     live.admit()
     live.follow(new EventStream(reply), service)
+  })
+}
+
+function routeEvents(app: FastifyInstance, { events }: ApiOptions): void {
+  if (events === undefined) return
+  const feed = new EventFeed(events)
+  on(app, 'events', ({ query }, reply) => {
+    const asked = eventRequestOf(parseQuery(schema.eventParametersSchema, query))
+    feed.admit()
+    feed.follow(new EventStream(reply), asked)
   })
 }
 

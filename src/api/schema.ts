@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { backendReasons, choosers, matches, outcomes, wayKinds } from '../model/explain.js'
+import { flowEventKinds } from '../model/flowEvents.js'
 import { flowStates } from '../model/flows.js'
 import { ALGORITHMS } from '../model/types.js'
 
@@ -335,6 +336,58 @@ export const explainParametersSchema = z.strictObject({
   established: z.enum(['true', 'false']).optional(),
 })
 
+/** What of flows may be watched for; all that is given holds. */
+export const eventParametersSchema = z.strictObject({
+  /** Joined by commas; else all. */
+  kind: z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(z.enum(flowEventKinds)))
+    .optional(),
+  network: z.string().optional(),
+  /** `network/service`, or the service alone. */
+  service: z.string().optional(),
+  /** `ADDRESS`, `ADDRESS/PREFIX`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`. */
+  client: z.string().optional(),
+  vip: z.string().optional(),
+  backend: z.string().optional(),
+  /** One flow in so many. */
+  sample: z.coerce.number<string | number>().int().min(1).max(1_000_000).optional(),
+  /** Events a second at most, of all who watch the greatest. */
+  rate: z.coerce.number<string | number>().int().min(1).max(100_000).optional(),
+})
+
+/** Data of an event `flow`. */
+export const flowEventSchema = z.object({
+  /** ISO 8601. */
+  time: z.string(),
+  kind: z.enum(flowEventKinds),
+  path: pathSchema,
+  /** `tcp`, `udp`, or the number of another. */
+  protocol: z.string(),
+  /** Absent: not known. */
+  client: endSchema.optional(),
+  /** What was dialled; port 0: the packet has none. */
+  vip: endSchema,
+  backend: endSchema.optional(),
+  /** `network/service`. */
+  service: z.string().optional(),
+  network: z.string().optional(),
+  /** Why it ended, was refused or dropped. */
+  reason: z.string().optional(),
+  durationSeconds: z.number().optional(),
+  packetsIn: count.optional(),
+  bytesIn: count.optional(),
+  packetsOut: count.optional(),
+  bytesOut: count.optional(),
+})
+
+/** Data of an event `watching`: what happens from then on is told. */
+export const watchingSchema = z.object({})
+
+/** Data of an event `lost`: so many were not told. */
+export const lostEventsSchema = z.object({ count })
+
 /** Totals of one service, or backend, over all paths. */
 export const totalsSchema = z.object({
   network: z.string(),
@@ -375,6 +428,7 @@ export const reloadSchema = z.object({ revision: z.number() })
 export const errorSchema = z.object({ code: z.string(), message: z.string() })
 
 export type FlowView = z.infer<typeof flowSchema>
+export type FlowEventView = z.infer<typeof flowEventSchema>
 export type FlowParameters = z.input<typeof flowParametersSchema>
 export type ExplanationView = z.infer<typeof explanationSchema>
 export type ExplainParameters = z.input<typeof explainParametersSchema>

@@ -18,6 +18,7 @@ import { addServices } from './services.js'
 import { addShow } from './show.js'
 import { addStatus } from './status.js'
 import { addTop } from './top.js'
+import { addWatch } from './watch.js'
 
 const epilogue = `
 Exit codes: 0 done, 1 failed, 2 wrong command line or file, 3 no agent answers, 4 not found,
@@ -40,6 +41,7 @@ export function buildProgram(): Command {
     ...[
       addProblems,
       addFlows,
+      addWatch,
       addExplain,
       addTop,
       addDrops,

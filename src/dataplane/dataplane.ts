@@ -13,12 +13,14 @@ import { Attachments } from './attachments.js'
 import type { EdgeOptions } from './edge.js'
 import { tellEndings } from './endings.js'
 import { KernelExplainer } from './explain.js'
+import { KernelFlowEvents } from './flowEvents.js'
 import type { Installer } from './install.js'
 import { openInstaller } from './open.js'
 import { PinnedMaps, type Limits } from './pinnedMaps.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import { Pins } from './pins.js'
 import {
+  DEFAULT_HANDSHAKES,
   DEFAULT_SNAT_PORTS,
   DEFAULT_STATELESS_ABOVE,
   DEFAULT_TIMERS,
@@ -55,6 +57,8 @@ export interface DataplaneOptions {
   readonly socketEnding?: SocketEnding
   /** Interfaces that lead outside; absent: none does. */
   readonly edge?: EdgeOptions
+  /** Handshakes that are timed in a second on one CPU at most; 0: none. */
+  readonly handshakes?: number
   /** Default 30,000. */
   readonly sweepIntervalMs?: number
   /** Seed of the random algorithm; absent: drawn at each load. */
@@ -71,6 +75,7 @@ const RETRY_MS = 1_000
 
 export class Dataplane {
   readonly readback: Readback
+  readonly events: KernelFlowEvents
   readonly resolvers: Resolvers
   readonly explainer: Explainer
   readonly features: HostFeatures
@@ -162,6 +167,7 @@ export class Dataplane {
       features,
       snatPorts: options.edge?.snatPorts ?? DEFAULT_SNAT_PORTS,
       statelessAbove: options.edge?.statelessAbove ?? DEFAULT_STATELESS_ABOVE,
+      handshakes: options.handshakes ?? DEFAULT_HANDSHAKES,
       hook: options.hook ?? (features.tcx ? 'tcx' : 'clsact'),
       ...(options.randomSeed !== undefined && { randomSeed: options.randomSeed }),
     }
@@ -196,6 +202,10 @@ export class Dataplane {
       sockets: (network) => this.#attachments.socketsOf(network),
     })
     this.explainer = this.#explainer
+    this.events = new KernelFlowEvents({
+      ...{ maps, installer, hz: settings.hz },
+      onError: (error) => options.log.warn({ err: error }, 'flows cannot be watched'),
+    })
     this.readback = new KernelReadback({
       ...{ maps, installer, timers: settings.timers },
       clock: { hz: settings.hz, now: () => this.#jiffies(settings.hz) },
@@ -258,6 +268,7 @@ export class Dataplane {
     await this.#explainer.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.resolvers.pause()
+    this.events.close()
     this.#maps.close()
     this.#lock.close()
   }

@@ -17,7 +17,7 @@ import { flowState } from './flowTables.js'
 import type { Installer } from './install.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import type { ProgramSettings } from './programs.js'
-import { readRange } from './readback.js'
+import { readRange } from './runs.js'
 import type { BackendRow, ServiceRow } from './records.js'
 import { reachableBackends } from './rows.js'
 

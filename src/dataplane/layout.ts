@@ -77,6 +77,43 @@ const RECORDS: Readonly<Record<string, Value>> = {
     pad: new Uint8Array(2),
   },
   snat_flow: { flow: FLOW, vip: ADDRESS, client: ADDRESS },
+  watching: {
+    until_ns: U64,
+    kinds: U32,
+    one_in: U32,
+    window_jiffies: U32,
+    window_events: U32,
+    service: U32,
+    backend: U32,
+    client: ADDRESS,
+    client_mask: ADDRESS,
+  },
+  flow_event: {
+    time_ns: U64,
+    duration_ns: U64,
+    packets_in: U64,
+    bytes_in: U64,
+    packets_out: U64,
+    bytes_out: U64,
+    client: ADDRESS,
+    vip: ADDRESS,
+    backend: ADDRESS,
+    client_port: U16,
+    vip_port: U16,
+    backend_port: U16,
+    protocol: 0xff,
+    kind: 0xff,
+    reason: 0xff,
+    path: 0xff,
+    observed: 0xff,
+    network: U32,
+    service: U32,
+    backend_id: U32,
+    lot: U32,
+  },
+  handshake_key: { id: U32, part: U16, path: U16 },
+  handshakes: { sum_ns: U64, counts: new Array<bigint>(16).fill(U64) },
+  ended: { by: new Array<bigint>(5).fill(U64) },
   counters: {
     packets_in: U64,
     bytes_in: U64,
@@ -87,7 +124,10 @@ const RECORDS: Readonly<Record<string, Value>> = {
 }
 
 /** Records that the programs write: fields that the agent does not read may be there as well. */
-const READ_ONLY = new Set(['flow4_key', 'flow6_key', 'flow4', 'flow6', 'snat_key', 'snat_flow'])
+const READ_ONLY = new Set([
+  ...['flow4_key', 'flow6_key', 'flow4', 'flow6', 'snat_key', 'snat_flow'],
+  ...['flow_event'],
+])
 
 function requireFields(found: unknown, sample: unknown, path = ''): void {
   if (typeof found !== typeof sample || Array.isArray(found) !== Array.isArray(sample))
@@ -128,6 +168,9 @@ export interface Constants extends Words {
   readonly dropReasons: readonly string[]
   readonly events: readonly string[]
   readonly ends: readonly string[]
+  readonly watchKinds: readonly string[]
+  readonly watchLosses: readonly string[]
+  readonly handshakeParts: readonly string[]
   /** Bits of a flow's flags. */
   readonly flow: Readonly<
     Record<'direct' | 'established' | 'finClient' | 'finBackend' | 'reset' | 'hairpin', number>
@@ -171,6 +214,9 @@ export function readConstants(types: TypeTable): Constants {
     dropReasons: ordered(types, 'drop_reason', 'DROP_'),
     events: ordered(types, 'event', 'EVENT_'),
     ends: ordered(types, 'flow_end', 'END_'),
+    watchKinds: ordered(types, 'watch_kind', 'WATCH_'),
+    watchLosses: ordered(types, 'watch_loss', 'LOSS_'),
+    handshakeParts: ordered(types, 'handshake_part', 'HANDSHAKE_'),
     flow: {
       direct: flow('FLOW_DIRECT'),
       established: flow('FLOW_ESTABLISHED'),

@@ -55,9 +55,14 @@ export function openInstaller(
       retired: maps.get('retired'),
       cursors: maps.get('cursors'),
       actives: [maps.get('actives'), maps.get('sock_actives'), maps.get('inactives')],
+      backendEnds: maps.get('backend_ends'),
+      goneEnds: maps.get('gone_ends'),
+      retiredEnds: maps.get('retired_ends'),
+      handshakes: maps.get('handshakes'),
     },
     maps.constants.paths.length,
     ids.backends,
+    maps.constants.handshakeParts,
   )
   const slots = new SlotAllocator(maps.get('slots').maxEntries)
   const installer = new Installer(

@@ -3,7 +3,7 @@
  * everybody after.
  */
 import { rmSync } from 'node:fs'
-import { BpfError, BpfMap, BpfObject } from 'libbpf-ts'
+import { BpfError, BpfMap, BpfObject, type Codec } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
 import type { Log } from '../host/log.js'
 import { removeFormerLinks } from './links.js'
@@ -45,6 +45,8 @@ export class PinnedMaps {
   private constructor(
     readonly pins: Pins,
     readonly constants: Constants,
+    /** What is in the ring buffer, which has no layout of its own. */
+    readonly flowEvent: Codec,
     /** True when an earlier agent left them. */
     readonly adopted: boolean,
     readonly log: Log,
@@ -76,7 +78,8 @@ export class PinnedMaps {
       checkRecords(first.types)
       const constants = readConstants(first.types)
       const found = namesIn(pins.maps)
-      maps = new PinnedMaps(pins, constants, found.includes('layout'), log)
+      const flowEvent = first.types.struct('flow_event')
+      maps = new PinnedMaps(pins, constants, flowEvent, found.includes('layout'), log)
       for (const name of found) maps.#maps.set(name, BpfMap.openPinned(pins.map(name)))
       maps.#checkPinned()
       maps.sizes = mapSizes(maps.#withIds(limits), constants.paths.length)
@@ -324,6 +327,10 @@ function mapSizes(limits: Limits, paths: number): Map<string, number> {
     ['timers', limits.services + 1],
     ['overloads', limits.backends + 1],
     ['counters', (limits.backends + 1) * paths],
+    ['backend_ends', (limits.backends + 1) * paths],
+    ['gone_ends', (limits.services + 1) * paths],
+    ['retired_ends', (limits.services + 1) * paths],
+    ['handshakes', (limits.backends + 2 * limits.services) * paths],
     ['flows4', limits.flows],
     ['flows6', limits.flows],
     ['embryonic4', embryonicRows(limits)],

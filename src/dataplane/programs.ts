@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { BpfObject } from 'libbpf-ts'
 import type { HostFeatures } from '../host/features.js'
 import { family, toWords } from '../model/address.js'
+import { HANDSHAKE_BOUNDS_SECONDS } from '../model/handshakes.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 
@@ -35,6 +36,8 @@ export interface ProgramSettings {
   readonly snatPorts: PortRange
   /** New DSR flows in a second on one CPU beyond which those that a hash leads get no row. */
   readonly statelessAbove: number
+  /** Handshakes of new flows that are timed in a second on one CPU at most. */
+  readonly handshakes: number
 }
 
 /** Ports from the first to the last. */
@@ -48,6 +51,9 @@ export const DEFAULT_SNAT_PORTS: PortRange = { first: 16_384, last: 32_767 }
 
 /** Some of what one CPU can admit in a second; a table of a million rows lasts a while then. */
 export const DEFAULT_STATELESS_ABOVE = 50_000
+
+/** All of most nodes, and a thousandth of what one CPU can admit. */
+export const DEFAULT_HANDSHAKES = 1_000
 
 /** The bridge that joins a network's containers. */
 export interface BridgePort {
@@ -112,7 +118,7 @@ export function loadXdp(
 }
 
 /** Maps of explain.bpf.o that the programs in service write to, too: scratch, and its own here. */
-const SCRATCH: ReadonlySet<string> = new Set(['admissions', 'snat_works'])
+const SCRATCH: ReadonlySet<string> = new Set(['admissions', 'snat_works', 'detours', 'tellings'])
 
 /**
  * What explains decisions; which network it is about is told at each run.
@@ -192,12 +198,16 @@ function common(settings: ProgramSettings, maps: PinnedMaps) {
   return { ...shared(settings), flows_incomplete: flowsIncomplete(maps, settings.hook) }
 }
 
-function shared({ hz, timers, features, randomSeed }: ProgramSettings) {
+function shared({ hz, timers, features, randomSeed, handshakes }: ProgramSettings) {
   return {
     random_seed: randomSeed ?? randomBytes(8).readBigUInt64LE(),
     ...timeouts(hz, timers),
     csum_ipv6_flag: features.csumIpv6Flag ? BPF_F_IPV6 : 0n,
     has_set_retval: features.setRetval ? 1 : 0,
+    handshakes_a_jiffy: Math.ceil(handshakes / hz),
+    handshake_bounds_ns: HANDSHAKE_BOUNDS_SECONDS.map((seconds) =>
+      BigInt(Math.round(seconds * 1e9)),
+    ),
   }
 }
 
@@ -215,7 +225,7 @@ export function flowsIncomplete({ transition }: PinnedMaps, hook: ProgramSetting
 async function load(
   file: string,
   maps: PinnedMaps,
-  rodata: Readonly<Record<string, number | bigint | Uint8Array | number[]>>,
+  rodata: Readonly<Record<string, number | bigint | Uint8Array | number[] | bigint[]>>,
   chosen?: readonly string[],
   own?: ReadonlySet<string>,
 ): Promise<BpfObject> {

@@ -5,6 +5,7 @@
  * after a grace, when the id is given back.
  */
 import type { BackendIds } from './ids.js'
+import { LeftCounts, type LeftMaps } from './leftCounts.js'
 import type { KernelMap } from './tables.js'
 
 /** Longer than any program runs. */
@@ -51,7 +52,7 @@ interface LeavingBackend {
   readonly since: number
 }
 
-export interface RetirementMaps {
+export interface RetirementMaps extends LeftMaps {
   readonly counters: KernelMap
   readonly retired: KernelMap
   readonly cursors: KernelMap
@@ -63,15 +64,25 @@ export class Retirement {
   readonly #maps: RetirementMaps
   readonly #paths: number
   readonly #backendIds: BackendIds
+  readonly #left: LeftCounts
   readonly #backends = new Map<number, LeavingBackend>()
   readonly #services = new Map<number, { readonly key: string; readonly since: number }>()
   readonly #watching = new Set<(service: number) => void>()
 
-  /** @param paths how many rows of counters an id has */
-  constructor(maps: RetirementMaps, paths: number, backendIds: BackendIds) {
+  /**
+   * @param paths how many rows of counters an id has
+   * @param parts enum handshake_part
+   */
+  constructor(
+    maps: RetirementMaps,
+    paths: number,
+    backendIds: BackendIds,
+    parts: readonly string[],
+  ) {
     this.#maps = maps
     this.#paths = paths
     this.#backendIds = backendIds
+    this.#left = new LeftCounts(maps, parts)
   }
 
   /** Milliseconds until finish() has something to do; undefined when nothing is leaving. */
@@ -123,7 +134,10 @@ export class Retirement {
   /** What an agent that died here may have left in a row that nobody owns. */
   clearBackend(id: number): void {
     this.clearActive(id)
-    for (let path = 0; path < this.#paths; path++) this.#zero(id * this.#paths + path)
+    for (let path = 0; path < this.#paths; path++) {
+      this.#zero(id * this.#paths + path)
+      this.#left.clearBackend(id, id * this.#paths + path, path)
+    }
   }
 
   /** A new incarnation has no flows yet; those of the one before end without being counted. */
@@ -133,8 +147,10 @@ export class Retirement {
 
   clearService(id: number): void {
     this.#maps.cursors.set(id, { placed: [0n, 0n, 0n, 0n] })
-    for (let path = 0; path < this.#paths; path++)
+    for (let path = 0; path < this.#paths; path++) {
       this.#maps.retired.set(id * this.#paths + path, { ...ZERO })
+      this.#left.clearService(id, id * this.#paths + path, path)
+    }
   }
 
   /**
@@ -170,11 +186,14 @@ export class Retirement {
   #fold(id: number, service: number): void {
     for (let path = 0; path < this.#paths; path++) {
       const index = id * this.#paths + path
+      const ends = this.#left.foldEnds(index, service * this.#paths + path)
+      const handshakes = this.#left.foldHandshakes(id, service, path)
       const rows = this.#maps.counters.getPerCpu(index) as CounterFields[] | undefined
       const counted = sumCounters(rows ?? [])
-      if (isZero(counted)) continue
-      this.#add(service * this.#paths + path, counted)
-      this.#zero(index)
+      if (!isZero(counted)) {
+        this.#add(service * this.#paths + path, counted)
+        this.#zero(index)
+      } else if (!ends && !handshakes) continue
       for (const moved of this.#watching) moved(service)
     }
   }

@@ -3,6 +3,8 @@
  * Those of the process come from prom-client and are not listed here.
  */
 
+import { HANDSHAKE_BOUNDS_SECONDS } from '../model/handshakes.js'
+
 export interface MetricDefinition {
   readonly name: string
   readonly type: 'counter' | 'gauge' | 'histogram'
@@ -55,6 +57,29 @@ export const definitions = {
     unit: 'flows',
     help: 'Flows that were given a backend.',
     labels: [...backend, 'path'],
+  },
+  closed: {
+    name: 'fairlead_connections_closed_total',
+    type: 'counter',
+    unit: 'flows',
+    help: 'Flows that ended, by reason, as below; of backends that have left, gone above all.',
+    labels: [...backend, 'path', 'reason'],
+  },
+  handshake: {
+    name: 'fairlead_handshake_seconds',
+    type: 'histogram',
+    unit: 'seconds',
+    help: "From a client's SYN to the backend's SYN-ACK, of a sample of flows if there are many.",
+    labels: [...backend, 'path'],
+    buckets: HANDSHAKE_BOUNDS_SECONDS,
+  },
+  clientHandshake: {
+    name: 'fairlead_client_handshake_seconds',
+    type: 'histogram',
+    unit: 'seconds',
+    help: "From the backend's SYN-ACK to the client's ACK, of the same flows; not on the socket path.",
+    labels: [...service, 'path'],
+    buckets: HANDSHAKE_BOUNDS_SECONDS,
   },
   active: {
     name: 'fairlead_connections_active',
@@ -125,6 +150,14 @@ export const definitions = {
     unit: 'events',
     help: 'What the programs did besides carrying packets: answers for VIPs, collisions, repairs.',
     labels: ['event', 'path'],
+  },
+
+  eventsLost: {
+    name: 'fairlead_flow_events_lost_total',
+    type: 'counter',
+    unit: 'events',
+    help: 'Events that those who watch were not told: more than may be (rate), or not read (room).',
+    labels: ['reason'],
   },
 
   // ---- the desired state

@@ -4,7 +4,7 @@
  */
 import type { Registry } from 'prom-client'
 import { Pace } from '../pace.js'
-import { type Given, type Sample, TotalCounter, TotalGauge } from './series.js'
+import { type Given, type Sample, TotalCounter, TotalGauge, TotalHistogram } from './series.js'
 
 const LINES_A_LOOK = 128
 
@@ -15,6 +15,7 @@ export async function render(registry: Registry): Promise<Buffer> {
   for (const metric of registry.getMetricsAsArray() as unknown[]) {
     if (metric instanceof TotalCounter) await renderGiven('counter', metric, add)
     else if (metric instanceof TotalGauge) await renderGiven('gauge', metric, add)
+    else if (metric instanceof TotalHistogram) await renderGiven('histogram', metric, add)
     else add(`${await registry.getSingleMetricAsString((metric as { name: string }).name)}\n`)
   }
   return Buffer.concat(parts)
@@ -39,7 +40,8 @@ async function renderGiven(
   add(lines)
 }
 
-function line(name: string, { labels, value }: Sample): string {
+function line(metric: string, { labels, value, suffix = '' }: Sample): string {
+  const name = `${metric}${suffix}`
   const text = typeof labels === 'string' ? labels : labelPairs(labels)
   return text === '' ? `${name} ${value}\n` : `${name}{${text}} ${value}\n`
 }

@@ -20,7 +20,15 @@ import { render } from './exposition.js'
 import { HealthMetrics } from './healthMetrics.js'
 import { labelText } from './labels.js'
 import * as from from './samples.js'
-import { counter, gauge, type SampleSource, TotalCounter, TotalGauge } from './series.js'
+import {
+  counter,
+  gauge,
+  type Given,
+  type SampleSource,
+  TotalCounter,
+  TotalGauge,
+  TotalHistogram,
+} from './series.js'
 import { WorkMetrics } from './workMetrics.js'
 
 export interface MetricsOptions {
@@ -146,19 +154,23 @@ const kernelCounters = [
   ...(['packets', 'bytes', 'connections', 'ends', 'drops', 'events'] as const),
   ...(['reconcileCycles', 'reconcileFailures', 'repairedRows'] as const),
   ...(['nodeConnections', 'nodePacketsIn', 'nodePacketsOut'] as const),
-  ...(['nodeBytesIn', 'nodeBytesOut'] as const),
+  ...(['nodeBytesIn', 'nodeBytesOut', 'closed', 'eventsLost'] as const),
 ]
 const kernelGauges = [
   ...(['appliedRevision', 'reconcileDuration', 'mapEntries', 'mapCapacity'] as const),
   ...(['mapPressure', 'attachments', 'interfaceMode', 'features'] as const),
   ...(['active', 'inactive'] as const),
 ]
-type KernelMetric = (typeof kernelCounters)[number] | (typeof kernelGauges)[number]
+const kernelHistograms = ['handshake', 'clientHandshake'] as const
+type KernelMetric =
+  | (typeof kernelCounters)[number]
+  | (typeof kernelGauges)[number]
+  | (typeof kernelHistograms)[number]
 type Reading = Readonly<Record<KernelMetric, SampleSource>>
 
 /** What the kernel side tells. */
 class KernelSeries {
-  readonly #series: readonly (readonly [KernelMetric, TotalCounter | TotalGauge])[]
+  readonly #series: readonly (readonly [KernelMetric, Given])[]
   readonly #duration
   readonly #failures
 
@@ -168,6 +180,9 @@ class KernelSeries {
         (name) => [name, new TotalCounter(definitions[name], registry)] as const,
       ),
       ...kernelGauges.map((name) => [name, new TotalGauge(definitions[name], registry)] as const),
+      ...kernelHistograms.map(
+        (name) => [name, new TotalHistogram(definitions[name], registry)] as const,
+      ),
     ]
     this.#duration = gauge(definitions.readbackDuration, registry)
     this.#failures = counter(definitions.readbackFailures, registry)
@@ -197,6 +212,16 @@ async function readKernel(
   const departed = readback.departed()
   const rows = detailed ? counted : await from.sumOfServices(counted)
   const node = await from.sumOfNode([...counted, ...departed])
+  const backendEnds = await readback.backendEnds()
+  const closed = detailed ? backendEnds : await from.endsOfServices(backendEnds)
+  const timed = await readback.handshakes()
+  const handshakes = timed.filter(({ part }) => part === 'backend')
+  const shaken = detailed ? handshakes : await from.handshakesOfServices(handshakes)
+  // One row a service already.
+  const ofClients = timed
+    .filter(({ part }) => part === 'client')
+    .map((row) => ({ ...row, backend: null }))
+  const lost = readback.lostEvents()
   const ends = readback.ends()
   const drops = readback.drops()
   const events = readback.events()
@@ -216,6 +241,11 @@ async function readKernel(
     nodeBytesIn: () => from.nodeSamples(node, 'bytesIn'),
     nodeBytesOut: () => from.nodeSamples(node, 'bytesOut'),
     ends: () => from.reasonSamples('reason', ends),
+    closed: () => from.closedSamples(closed, texts),
+    handshake: () => from.handshakeSamples(shaken, texts),
+    clientHandshake: () => from.handshakeSamples(ofClients, texts),
+    eventsLost: () =>
+      Object.entries(lost).map(([reason, value]) => ({ labels: { reason }, value })),
     drops: () => from.reasonSamples('reason', drops),
     events: () => from.reasonSamples('event', events),
     reconcileCycles: () => from.one(reconcile.cycles),

@@ -3,10 +3,13 @@
  * is made as it is rendered.
  */
 import { family } from '../model/address.js'
+import { HANDSHAKE_BOUNDS_SECONDS } from '../model/handshakes.js'
 import type { HealthReport } from '../model/observe.js'
 import type {
   AttachmentInfo,
   BackendCounters,
+  BackendEnds,
+  Handshakes,
   MapOccupancy,
   PathCounters,
   ReasonCount,
@@ -22,6 +25,16 @@ export const RETIRED = 'retired'
 
 /** Of all backends together, those that have left included. */
 export type ServiceCounters = Omit<BackendCounters, 'backend'> & { readonly backend: null }
+
+export type ServiceEnds = Omit<BackendEnds, 'backend'> & { readonly backend: null }
+export type ServiceHandshakes = Omit<Handshakes, 'backend'> & { readonly backend: null }
+
+/** What says whose a row is. */
+interface Owned {
+  readonly service: ServiceKey
+  readonly backend?: string | null
+  readonly path: Path
+}
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 type Rows = readonly (BackendCounters | ServiceCounters)[]
@@ -102,6 +115,70 @@ export function* activeSamples(rows: Rows, texts: LabelTexts): Generator<Sample>
 export function* inactiveSamples(rows: Rows, texts: LabelTexts): Generator<Sample> {
   for (const row of rows)
     if (row.inactive !== undefined) yield { labels: texts.ofRow(row), value: row.inactive }
+}
+
+/** How flows ended, of services as a whole. Others run meanwhile. */
+export async function endsOfServices(rows: readonly BackendEnds[]): Promise<ServiceEnds[]> {
+  const sums = new Map<string, ServiceEnds & { readonly ends: Map<string, number> }>()
+  const pace = new Pace()
+  for (const { service, path, ends } of rows) {
+    const key = `${path} ${service}`
+    let sum = sums.get(key)
+    if (sum === undefined) {
+      sum = { service, path, backend: null, ends: new Map<string, number>() }
+      sums.set(key, sum)
+    }
+    for (const [reason, count] of ends) sum.ends.set(reason, (sum.ends.get(reason) ?? 0) + count)
+    if (pace.due) await pace.rest()
+  }
+  return [...sums.values()]
+}
+
+/** The backends' part of handshakes, of services as a whole. Others run meanwhile. */
+export async function handshakesOfServices(
+  rows: readonly Handshakes[],
+): Promise<ServiceHandshakes[]> {
+  const sums = new Map<string, ServiceHandshakes>()
+  const pace = new Pace()
+  for (const row of rows) {
+    const key = `${row.path} ${row.service}`
+    const sum = sums.get(key)
+    const counts = row.counts.map((count, i) => count + (sum?.counts[i] ?? 0))
+    const sumSeconds = row.sumSeconds + (sum?.sumSeconds ?? 0)
+    sums.set(key, { ...row, backend: null, counts, sumSeconds })
+    if (pace.due) await pace.rest()
+  }
+  return [...sums.values()]
+}
+
+export function* closedSamples(
+  rows: readonly (BackendEnds | ServiceEnds)[],
+  texts: LabelTexts,
+): Generator<Sample> {
+  for (const row of rows) {
+    const labels = texts.ofRow(row)
+    for (const [reason, value] of row.ends) {
+      if (value > 0) yield { labels: `${labels},reason="${labelText(reason)}"`, value }
+    }
+  }
+}
+
+/** Of a histogram: what it has in each of HANDSHAKE_BOUNDS_SECONDS and below, and in all. */
+export function* handshakeSamples(
+  rows: readonly (Handshakes | ServiceHandshakes)[],
+  texts: LabelTexts,
+): Generator<Sample> {
+  for (const row of rows) {
+    const labels = texts.ofRow(row)
+    let below = 0
+    for (const [i, count] of row.counts.entries()) {
+      below += count
+      const bound = HANDSHAKE_BOUNDS_SECONDS[i] ?? '+Inf'
+      yield { labels: `${labels},le="${bound}"`, value: below, suffix: '_bucket' }
+    }
+    yield { labels, value: row.sumSeconds, suffix: '_sum' }
+    yield { labels, value: below, suffix: '_count' }
+  }
 }
 
 export function nodeSamples(
@@ -251,7 +328,7 @@ export class LabelTexts {
     return text
   }
 
-  ofRow({ service, backend, path }: BackendCounters | ServiceCounters): string {
+  ofRow({ service, backend, path }: Owned): string {
     const labels = this.of(service)
     if (backend === null) return `${labels},path="${path}"`
     return `${labels},backend="${backend ?? RETIRED}",path="${path}"`

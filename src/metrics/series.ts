@@ -6,6 +6,8 @@ export interface Sample {
   /** By name, or rendered already. */
   readonly labels: Readonly<Record<string, string>> | string
   readonly value: number
+  /** Of a histogram's series: `_bucket`, `_sum` or `_count`. */
+  readonly suffix?: string
 }
 
 /** Makes the samples when they are rendered; may be called more than once. */
@@ -50,6 +52,18 @@ export class TotalGauge extends Gauge implements Given {
     registry: Registry,
   ) {
     super(settings(definition, registry))
+  }
+}
+
+/** A histogram that is counted by another; its samples say which of its series each is of. */
+export class TotalHistogram extends Histogram implements Given {
+  samples: SampleSource = () => []
+
+  constructor(
+    readonly definition: MetricDefinition,
+    registry: Registry,
+  ) {
+    super({ ...settings(definition, registry), buckets: [...(definition.buckets ?? [])] })
   }
 }
 

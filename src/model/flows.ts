@@ -112,7 +112,7 @@ export function flowMatches(flow: Flow, filter: FlowFilter): boolean {
   )
 }
 
-function endMatches(end: FlowEnd | undefined, wanted: EndFilter | undefined): boolean {
+export function endMatches(end: FlowEnd | undefined, wanted: EndFilter | undefined): boolean {
   if (wanted === undefined) return true
   if (end === undefined) return false
   if (wanted.port !== undefined && wanted.port !== end.port) return false

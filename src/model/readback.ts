@@ -28,6 +28,29 @@ export interface BackendCounters extends Counters {
   readonly inactive?: number
 }
 
+/** How a backend's flows have ended. All only grow. */
+export interface BackendEnds {
+  readonly service: ServiceKey
+  /** Canonical address; absent: of backends that have left the service. */
+  readonly backend?: string
+  readonly path: Path
+  /** By reason, as in `ends()`; those that are 0 may be left out. */
+  readonly ends: ReadonlyMap<string, number>
+}
+
+/** How long handshakes took, of those that were timed. All only grow. */
+export interface Handshakes {
+  readonly service: ServiceKey
+  /** Canonical address; absent: of backends that have left the service; with `client`, of all. */
+  readonly backend?: string
+  readonly path: Path
+  /** Whose answer was waited for: `backend` from SYN to SYN-ACK, `client` from there to the ACK. */
+  readonly part: 'backend' | 'client'
+  readonly sumSeconds: number
+  /** For each of HANDSHAKE_BOUNDS_SECONDS those above the one before; and those above all. */
+  readonly counts: readonly number[]
+}
+
 /** Of a whole path. */
 export interface PathCounters extends Counters {
   readonly path: Path
@@ -87,6 +110,12 @@ export interface Readback {
   events(): ReasonCount[]
   /** Why flows ended. */
   ends(): ReasonCount[]
+  /** The same by backend; others run meanwhile. */
+  backendEnds(): Promise<BackendEnds[]>
+  /** Others run meanwhile. */
+  handshakes(): Promise<Handshakes[]>
+  /** Events that those who watch were not told: `rate` (more than may be told), `room` (unread). */
+  lostEvents(): Readonly<Record<string, number>>
   /**
    * Tracked connections, some at a time; others run meanwhile. One that comes or goes while pages are
    * asked for may be told or not.

@@ -373,6 +373,11 @@ export const agentSchema = fields(
       },
       'The web page, and the API by TCP, to read; absent: nowhere',
     ).optional(),
+    handshakes: integer(
+      0,
+      1_000_000,
+      'Handshakes that are timed in a second on one CPU at most, 0: none; default 1000',
+    ).optional(),
     state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
     pins: absolutePath('Directory on bpffs for maps and links').optional(),
     sweep: duration(

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import type { FlowEvent, FlowEventSource } from '../../../src/model/flowEvents.js'
 import type { Explanation, Question } from '../../../src/model/explain.js'
 import { service, stateOf } from '../metrics/fixture.js'
 import { agentWith, command, fairlead, folderOf, run } from './stage.js'
@@ -9,7 +10,7 @@ import { agentWith, command, fairlead, folderOf, run } from './stage.js'
 const root = join(import.meta.dirname, '../../../..')
 const commands = [
   ...['agent', 'check', 'import', 'services', 'show', 'list', 'networks', 'status'],
-  ...['problems', 'flows', 'explain', 'top', 'drops', 'maps', 'reload', 'probe', 'detach'],
+  ...['problems', 'flows', 'watch', 'explain', 'top', 'drops', 'maps', 'reload', 'probe', 'detach'],
 ]
 const asking = commands.filter(
   (name) => !['agent', 'check', 'import', 'probe', 'detach'].includes(name),
@@ -132,7 +133,18 @@ t.test('every answer is JSON when that is asked for', async (t) => {
       ...{ path: 'tc', network: 'overlay1', protocol, client: { port: 1, ...client }, vip },
       ...{ first: true, outcome: 'passed', match: 'none', backends: [], events: [] },
     })
-  const options = { reload: () => Promise.resolve(), explainer: { explain } }
+  const event: FlowEvent = {
+    ...{ time: new Date().toISOString(), kind: 'opened', path: 'tc', protocol: 'tcp' },
+    vip: { address: '10.0.0.9', port: 80 },
+  }
+  const subscribe: FlowEventSource['subscribe'] = (_request, listener) => {
+    listener.event(event)
+    return () => undefined
+  }
+  const options = {
+    ...{ reload: () => Promise.resolve(), explainer: { explain } },
+    events: { subscribe },
+  }
   const { ask } = await agentWith(t, undefined, undefined, options)
   const keys: Record<string, string[]> = {
     services: ['services'],
@@ -140,6 +152,7 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     networks: ['networks'],
     problems: ['problems'],
     flows: ['flows'],
+    watch: ['time', 'kind', 'path', 'protocol', 'vip'],
     top: ['seconds', 'rates'],
     drops: ['drops', 'events'],
     maps: ['maps'],
@@ -160,6 +173,7 @@ t.test('every answer is JSON when that is asked for', async (t) => {
   const more: Record<string, readonly string[]> = {
     ...operands,
     top: ['--once', '--interval', '0.1'],
+    watch: ['--count', '1'],
   }
   for (const name of asking) {
     const { code, stdout, stderr } = await ask(name, ...(more[name] ?? []), '--json')

@@ -33,7 +33,7 @@ function fill(bench: Bench, name: 'flows4' | 'flows6' | 'embryonic4', rows: numb
     )
     const flow = {
       ...{ vip_port: 80, client_port: port, backend_port: 80, flags: 2 },
-      ...{ service: 1, backend: 1, incarnation: 1, last_seen: 0 },
+      ...{ service: 1, backend: 1, incarnation: 1, last_seen: 0, observed: 0 },
     }
     map.valueCodec.encode(
       { flow, vip: v6 ? [0xfd00_0000, 0, 0, 9] : 0x0a09_0009 },

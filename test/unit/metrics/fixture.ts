@@ -1,5 +1,6 @@
 /** A state and a kernel's report of it, for the sinks that only read. */
 import { flowMatches, type Flow, type FlowPage, type FlowQuery } from '../../../src/model/flows.js'
+import { HANDSHAKE_BOUNDS_SECONDS } from '../../../src/model/handshakes.js'
 import type { Readback } from '../../../src/model/readback.js'
 import type { Network, Problem, Service, ServiceKey, State } from '../../../src/model/types.js'
 import { serviceKey } from '../../../src/model/types.js'
@@ -34,6 +35,18 @@ export class FixtureReadback implements Readback {
 
   ends(): Report['ends'] {
     return this.report.ends
+  }
+
+  backendEnds(): Promise<Report['backendEnds']> {
+    return Promise.resolve(this.report.backendEnds)
+  }
+
+  handshakes(): Promise<Report['handshakes']> {
+    return Promise.resolve(this.report.handshakes)
+  }
+
+  lostEvents(): Report['lostEvents'] {
+    return this.report.lostEvents
   }
 
   events(): Report['events'] {
@@ -139,6 +152,22 @@ export function report(): Report {
       { reason: 'fragment', path: 'tc', count: 0 },
     ],
     ends: [{ reason: 'idle', path: 'tc', count: 7 }],
+    backendEnds: [
+      {
+        ...{ service: 'overlay1/vote', backend: '10.0.0.5', path: 'tc' },
+        ends: new Map([
+          ['fin', 5],
+          ['reset', 1],
+        ]),
+      },
+      { service: 'overlay1/vote', path: 'tc', ends: new Map([['gone', 2]]) },
+    ],
+    handshakes: [
+      handshake('10.0.0.5', 'backend', [0, 2, 0, 1]),
+      handshake(undefined, 'backend', [0, 0, 0, 0, 3]),
+      handshake(undefined, 'client', [4]),
+    ],
+    lostEvents: { rate: 7, room: 0 },
     flows: flows(),
     events: [{ event: 'arp', path: 'tc', count: 5 }].map(({ event, path, count }) => ({
       reason: event,
@@ -162,6 +191,21 @@ export function report(): Report {
       lastError: 'map vips4 is full',
     },
     features: { tcx: true, csumIpv6Flag: false },
+  }
+}
+
+/** Ten milliseconds each. @param counts of the first buckets */
+function handshake(
+  backend: string | undefined,
+  part: 'backend' | 'client',
+  counts: readonly number[],
+): Report['handshakes'][number] {
+  const all = [...counts, ...new Array<number>(HANDSHAKE_BOUNDS_SECONDS.length + 1).fill(0)]
+  return {
+    ...{ service: 'overlay1/vote', path: 'tc', part },
+    ...(backend !== undefined && { backend }),
+    sumSeconds: counts.reduce((sum, count) => sum + count, 0) / 100,
+    counts: all.slice(0, HANDSHAKE_BOUNDS_SECONDS.length + 1),
   }
 }
 
