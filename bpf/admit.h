@@ -371,8 +371,9 @@ static __always_inline bool is_hairpin_reply(const struct packet *pkt, union flo
 
 	if (!overflow_marked(pkt->dport))
 		return false;
-	vip = vip_lookup(network_id, &pkt->src, v6);
-	if (!vip || !(vip->flags & VIP_BACKEND))
+	/* Of the outside, `vips` has no backends. */
+	vip = network_id ? vip_lookup(network_id, &pkt->src, v6) : NULL;
+	if (network_id && (!vip || !(vip->flags & VIP_BACKEND)))
 		return false;
 	flow_key_set(key, &pkt->dst, pkt->dport, pkt->protocol, v6);
 	row = flow_find(key, &embryonic, v6);
@@ -499,6 +500,9 @@ static __always_inline int start(struct __sk_buff *skb, struct admission *adm, c
 				 &row->backend_port, v6);
 	if (service_id) {
 		reason = plan_flow(skb, adm, service_id, row, &backend, v6);
+		/* A socket of the node itself may be older than the publication of its port. */
+		if (reason == DROP_NO_FLOW && (vip->flags & VIP_NODE) && !flows_incomplete)
+			return VERDICT_PASS;
 		if (reason != DROP_NONE)
 			return drop_or_refuse(reason);
 		if (is_timed(adm))

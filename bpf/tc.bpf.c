@@ -132,12 +132,15 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	adm = admission_open(&pkt, vacant);
 	if (!adm)
 		return VERDICT_DROP;
-	/* Where containers serve each other, most packets to a backend are replies. */
-	if (vacant && !(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) &&
+	/*
+	 * Where containers serve each other, most packets to a backend are replies. At the edge
+	 * those to the node itself may be of a flow of snat, which is looked for first, or of a
+	 * hairpin's.
+	 */
+	if (network_id && vacant && !(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) &&
 	    !overflow_marked(pkt.sport))
 		return VERDICT_PASS;
 	adm->vip = *vip;
-	/* At the edge the flow may be one of snat, which is looked for first. */
 	if (!network_id || !vacant || !begins_plainly(&pkt))
 		return VERDICT_ADMIT;
 	admission_begin(adm, &key, v6);

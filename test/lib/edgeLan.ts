@@ -31,6 +31,8 @@ export class EdgeLan {
     readonly entry: Namespace,
     readonly node: Namespace,
     readonly host: Namespace,
+    /** On the bridge of `node`. */
+    readonly backend: Namespace,
     readonly agents: Readonly<Record<'entry' | 'node' | 'host', Agent>>,
     /** Adds a namespace to the wire by its `eth0`. */
     readonly wireTap: (name: string, addresses: readonly string[]) => Promise<Namespace>,
@@ -55,13 +57,13 @@ export class EdgeLan {
       await router.sysctl('net.ipv4.ip_forward', '1')
       await router.sysctl('net.ipv6.conf.all.forwarding', '1')
     }
-    await backend(lab, node, program)
+    const backend = await addBackend(lab, node, program)
     const agents = {
       entry: new Agent(lab, entry, 'entry'),
       node: new Agent(lab, node, 'node'),
       host: new Agent(lab, host, 'host'),
     }
-    return new EdgeLan(lab, client, entry, node, host, agents, join)
+    return new EdgeLan(lab, client, entry, node, host, backend, agents, join)
   }
 
   /** The agent of the entry node, on a service `web` with what `service` adds. */
@@ -171,7 +173,7 @@ async function receiveFrames(lab: NetLab, lan: Namespace, ports: readonly string
   }
 }
 
-async function backend(lab: NetLab, node: Namespace, program: string): Promise<void> {
+async function addBackend(lab: NetLab, node: Namespace, program: string): Promise<Namespace> {
   await lab.bridge(node, 'br0', ['10.1.0.1/24', 'fd00:1::1/64'])
   const space = await lab.container(node, 'backend', {
     addresses: [`${LAN.backend4}/24`, `${LAN.backend6}/64`],
@@ -180,6 +182,7 @@ async function backend(lab: NetLab, node: Namespace, program: string): Promise<v
   await space.ip('route', 'add', 'default', 'via', '10.1.0.1')
   await space.ip('route', 'add', 'default', 'via', 'fd00:1::1')
   await serve(space, program, 'beyond')
+  return space
 }
 
 async function serve(space: Namespace, program: string, id: string): Promise<void> {
