@@ -1,12 +1,13 @@
 /**
  * Measures fairlead beside everything else that does its work.
  * usage: bench.js [--only WORD,...] [--quick] [--services N,...] [--rounds N] [--profile] [--json FOLDER]
- * WORD: of parts (guest, host, rules) or of subjects' names; without --only, all of it.
+ * WORD: of parts (guest, host, rules, dns) or of subjects' names; without --only, all of it.
  * Exits with 1 when an aim is missed, with 2 when it could not measure.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { runDns } from './dns/run.js'
 import { Progress } from './frame/progress.js'
 import { runGuest } from './guest/run.js'
 import { runHost } from './host/run.js'
@@ -23,7 +24,7 @@ const { values } = parseArgs({
   },
 })
 
-const PARTS = { guest: runGuest, host: runHost, rules: runRules } as const
+const PARTS = { guest: runGuest, host: runHost, rules: runRules, dns: runDns } as const
 type PartName = keyof typeof PARTS
 
 const words = values.only?.split(',') ?? []

@@ -40,6 +40,8 @@ export interface Subject {
   readonly socketsOnly?: boolean
   /** XDP sees what senders on this host leave to a device: they may leave nothing. */
   readonly wholeChecksums?: boolean
+  /** Has a source port of its own for each flow: they end before rounds of new ones do. */
+  readonly fewFlows?: boolean
   /** Is in user space: it takes connections and makes others. */
   readonly proxy?: boolean
   /** Why it cannot be measured here; undefined: it can. */

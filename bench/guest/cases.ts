@@ -49,10 +49,10 @@ export const CASES: readonly Case[] = [
 
 const GENERATED: readonly CaseName[] = ['frames', 'arrived', 'fresh']
 
-export function casesOf({ shape, oneWay, socketsOnly }: Subject): Case[] {
+export function casesOf({ shape, oneWay, socketsOnly, fewFlows }: Subject): Case[] {
   return CASES.filter(({ name }) => {
     if (!GENERATED.includes(name)) return !oneWay
-    if (socketsOnly) return false
+    if (socketsOnly || (fewFlows && name === 'fresh')) return false
     return shape === 'local' || name !== 'frames'
   })
 }

@@ -155,7 +155,7 @@ export const fairlead: readonly Subject[] = [
     name: 'fairlead-snat',
     title: 'fairlead, XDP to the wire, SNAT',
     what: "translated at both ends: the backend answers to the node's address",
-    ...outward,
+    ...{ ...outward, only: { ...outward.only, fewFlows: true } },
     agent: edge('native'),
     network: () => ({ edge: true }),
     service: () => ({ return: 'snat' }),
