@@ -3,12 +3,14 @@
  * together, and not at all while nobody does.
  */
 import { FairleadError } from '../errors.js'
-import type { BackendCounters, Readback, ReasonCount } from '../model/readback.js'
+import { HANDSHAKE_BOUNDS_SECONDS } from '../model/handshakes.js'
+import type { BackendCounters, Handshakes, Readback, ReasonCount } from '../model/readback.js'
 import type { State } from '../model/types.js'
 import { Pace } from '../pace.js'
 import type { EventStream } from './eventStream.js'
 import type { Journal } from './journal.js'
-import type { LiveRates, LiveState, RateView } from './liveSchema.js'
+import type { HandshakeView, LiveRates, LiveState, RateView } from './liveSchema.js'
+import { quantile } from './quantile.js'
 import { backendStates } from './views.js'
 
 const INTERVAL_MS = 2_000
@@ -44,7 +46,11 @@ interface Sample {
   readonly at: Date
   readonly services: ReadonlyMap<string, Tally>
   readonly drops: readonly ReasonCount[]
+  /** Of services whose backends somebody wants: service → backend → counts by bucket. */
+  readonly handshakes: Histograms
 }
+
+type Histograms = ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>
 
 interface Tally {
   readonly sum: Totals
@@ -147,7 +153,12 @@ export class Live {
     const { readback } = this.#options
     const rows = await readback.counters()
     const [atMs, at] = [performance.now(), new Date()]
-    return { atMs, at, services: await tallies(rows), drops: readback.drops() }
+    const wanted = new Set([...this.#listeners].flatMap(({ service }) => service ?? []))
+    const handshakes = wanted.size === 0 ? [] : await readback.handshakes()
+    return {
+      ...{ atMs, at, services: await tallies(rows), drops: readback.drops() },
+      handshakes: histograms(handshakes, wanted),
+    }
   }
 
   #stateText(): string {
@@ -192,10 +203,12 @@ export class Live {
     const of = ({ services }: Sample): ReadonlyMap<string, Totals> =>
       services.get(service)?.backends ?? new Map<string, Totals>()
     const earlier = of(samples.before)
+    const timed = timedBetween(samples.before, samples.after, service)
     const backends = [...of(samples.after)].map(([backend, now]) => ({
       ...{ backend, ...rateBetween(earlier.get(backend), now, common.seconds) },
+      ...handshakeOf([timed.get(backend) ?? []]),
     }))
-    stream.send('rates', id, { ...common, backends })
+    stream.send('rates', id, { ...common, backends, ...handshakeOf([...timed.values()]) })
   }
 }
 
@@ -232,6 +245,43 @@ function rateBetween(before: Totals | undefined, now: Totals, seconds: number): 
   }
   rate.active = now.active
   return rate
+}
+
+function histograms(rows: readonly Handshakes[], wanted: ReadonlySet<string>): Histograms {
+  const found = new Map<string, Map<string, number[]>>()
+  for (const { service, backend = '', part, counts } of rows) {
+    if (part !== 'backend' || !wanted.has(service)) continue
+    let own = found.get(service)
+    if (!own) found.set(service, (own = new Map<string, number[]>()))
+    own.set(backend, summed([own.get(backend) ?? [], counts]))
+  }
+  return found
+}
+
+function summed(rows: readonly (readonly number[])[]): number[] {
+  const length = Math.max(0, ...rows.map((row) => row.length))
+  return Array.from({ length }, (_, at) => rows.reduce((sum, row) => sum + (row[at] ?? 0), 0))
+}
+
+/** By backend, those that were timed in between; none for a service that was not wanted before. */
+function timedBetween(before: Sample, after: Sample, service: string): Map<string, number[]> {
+  const earlier = before.handshakes.get(service)
+  const now = earlier ? (after.handshakes.get(service) ?? []) : []
+  return new Map(
+    [...now].map(([backend, counts]) => {
+      const old = earlier?.get(backend)
+      return [backend, counts.map((count, at) => Math.max(0, count - (old?.[at] ?? 0)))]
+    }),
+  )
+}
+
+function handshakeOf(rows: readonly (readonly number[])[]): { handshake?: HandshakeView } {
+  const counts = summed(rows)
+  const medianSeconds = quantile(HANDSHAKE_BOUNDS_SECONDS, counts, 0.5)
+  const p90Seconds = quantile(HANDSHAKE_BOUNDS_SECONDS, counts, 0.9)
+  if (medianSeconds === undefined || p90Seconds === undefined) return {}
+  const timed = counts.reduce((sum, count) => sum + count, 0)
+  return { handshake: { timed, medianSeconds, p90Seconds } }
 }
 
 function rounded(value: number): number {

@@ -67,6 +67,13 @@ const rateFields = {
 /** In a second, over all paths. */
 export const rateSchema = z.object(rateFields)
 
+/** From a client's SYN to the backend's SYN-ACK, of a sample if there are many. */
+export const handshakeSchema = z.object({
+  timed: count.describe('How many were.'),
+  medianSeconds: z.number(),
+  p90Seconds: z.number().describe('Nine in ten took no longer.'),
+})
+
 /** Where the agent is: at the start of a stream, and whenever it is another. */
 export const liveStateSchema = z.object({
   node: z.string(),
@@ -90,9 +97,10 @@ export const liveRatesSchema = z.object({
     .describe('Those with traffic or connections, the busiest first; `network/service`.'),
   omitted: count.describe('Services with traffic that are not in the list, which is bounded.'),
   backends: z
-    .array(z.object({ backend: z.string(), ...rateFields }))
+    .array(z.object({ backend: z.string(), ...rateFields, handshake: handshakeSchema.optional() }))
     .optional()
     .describe('Of the service that was asked for; empty: those that have left.'),
+  handshake: handshakeSchema.optional().describe('Of the service that was asked for.'),
   drops: z.array(z.object({ reason: z.string(), path: pathSchema, perSecond: z.number() })),
 })
 
@@ -109,5 +117,6 @@ export type OverviewView = z.infer<typeof overviewSchema>
 export type ChangeView = z.infer<typeof changeSchema>
 export type ChangeKind = ChangeView['kind']
 export type RateView = z.infer<typeof rateSchema>
+export type HandshakeView = z.infer<typeof handshakeSchema>
 export type LiveState = z.infer<typeof liveStateSchema>
 export type LiveRates = z.infer<typeof liveRatesSchema>

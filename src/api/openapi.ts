@@ -29,6 +29,7 @@ const named: Readonly<Record<string, z.ZodType>> = {
   Flow: schema.flowSchema,
   Counters: schema.countersOfSchema,
   Totals: schema.totalsSchema,
+  Handshake: live.handshakeSchema,
   LiveState: live.liveStateSchema,
   LiveRates: live.liveRatesSchema,
   FlowEvent: schema.flowEventSchema,

@@ -32,6 +32,11 @@ export function duration(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
+/** A short time: `0.3 ms`, `1.2 s`. */
+export function brief(seconds: number): string {
+  return seconds < 0.9995 ? `${short(seconds * 1000)} ms` : `${short(seconds)} s`
+}
+
 const clock = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' })
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
 

@@ -14,6 +14,7 @@ interface FrameProps {
 
 const views = [
   { name: 'services', title: 'Services' },
+  { name: 'events', title: 'Events' },
   { name: 'changes', title: 'Changes' },
   { name: 'explain', title: 'Explain' },
 ] as const

@@ -49,6 +49,10 @@ export class History {
     if (this.#service !== undefined && rates.backends) {
       const own = rates.services.find(({ service }) => service === this.#service)
       put('service', own ?? nothing)
+      if (rates.handshake) {
+        found.set('service.median', rates.handshake.medianSeconds)
+        found.set('service.p90', rates.handshake.p90Seconds)
+      }
       for (const backend of rates.backends) put(`backend.${backend.backend}`, backend)
     }
     this.#push(time, found)

@@ -2,6 +2,7 @@
 import { render } from 'preact'
 import { useCallback, useEffect, useReducer, useState } from 'preact/hooks'
 import { Changes } from './changes.js'
+import { Events } from './events.js'
 import { Explain } from './explain.js'
 import { Feed } from './feed.js'
 import { Frame } from './frame.js'
@@ -64,6 +65,8 @@ function View({ feed, place }: { readonly feed: Feed; readonly place: Place }) {
       return <ServicePage key={place.service} feed={feed} service={place.service} />
     case 'changes':
       return <Changes feed={feed} />
+    case 'events':
+      return <Events feed={feed} />
     case 'explain':
       return <Explain feed={feed} question={place.question} />
     case 'services':

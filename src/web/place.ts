@@ -11,7 +11,7 @@ export interface Question {
 }
 
 export type Place =
-  | { readonly name: 'services' | 'changes' }
+  | { readonly name: 'services' | 'events' | 'changes' }
   /** `network/service` */
   | { readonly name: 'service'; readonly service: string }
   | { readonly name: 'explain'; readonly question: Question }
@@ -21,7 +21,7 @@ function read(): Place {
   const [name, ...rest] = path.split('/').map(decode)
   if (name === 'service' && rest.length === 2) return { name, service: rest.join('/') }
   if (name === 'explain') return { name, question: questionOf(new URLSearchParams(query)) }
-  return { name: name === 'changes' ? name : 'services' }
+  return { name: name === 'changes' || name === 'events' ? name : 'services' }
 }
 
 function questionOf(given: URLSearchParams): Question {

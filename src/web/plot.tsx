@@ -16,11 +16,21 @@ interface PlotProps {
   readonly lines: readonly Line[]
   readonly format: (value: number) => string
   readonly height?: number
+  /** Top of the scale, if nothing is above. */
+  readonly least?: number
   /** Without axes and title. */
   readonly bare?: boolean
 }
 
-export function Plot({ title, times, lines, format, height = 190, bare = false }: PlotProps) {
+export function Plot({
+  title,
+  times,
+  lines,
+  format,
+  height = 190,
+  least = 1,
+  bare = false,
+}: PlotProps) {
   const place = useRef<HTMLDivElement>(null)
   const readout = useRef<HTMLParagraphElement>(null)
   const plot = useRef<uPlot>(undefined)
@@ -35,7 +45,7 @@ export function Plot({ title, times, lines, format, height = 190, bare = false }
     const make = (): void => {
       plot.current?.destroy()
       const tell = (self: uPlot): void => showReadout(readout.current, self, latest.current)
-      const options = optionsFor(box, latest.current, { height, bare, tell })
+      const options = optionsFor(box, latest.current, { height, bare, least, tell })
       plot.current = new uPlot(options, latest.current.data, box)
     }
     make()
@@ -54,7 +64,7 @@ export function Plot({ title, times, lines, format, height = 190, bare = false }
       plot.current?.destroy()
       plot.current = undefined
     }
-  }, [names, height, bare])
+  }, [names, height, bare, least])
   useEffect(() => plot.current?.setData(data))
 
   const told = lines
@@ -108,15 +118,20 @@ function timeText(seconds: number): string {
 interface Look {
   readonly height: number
   readonly bare: boolean
+  readonly least: number
   readonly tell: (plot: uPlot) => void
 }
 
-function optionsFor(box: HTMLElement, shown: Shown, { height, bare, tell }: Look): uPlot.Options {
+function optionsFor(
+  box: HTMLElement,
+  shown: Shown,
+  { height, bare, least, tell }: Look,
+): uPlot.Options {
   const colour = coloursOf(box)
   const width = Math.max(40, box.clientWidth)
-  const scales = { y: { range: rangeFromZero } }
+  const scales = { x: { range: aMinuteAtLeast }, y: { range: rangeFromZero(least) } }
   const series = shown.lines.map(({ label, colour: name, fill }) => ({
-    ...{ label, stroke: colour(name), width: 1.5, points: { show: false } },
+    ...{ label, stroke: colour(name), width: 1.5, points: { show: isShort, size: 4 } },
     ...(fill && { fill: colour(`${name}-wash`) }),
   }))
   const base = { width, height, scales, series: [{}, ...series], legend: { show: false } }
@@ -138,9 +153,22 @@ function optionsFor(box: HTMLElement, shown: Shown, { height, bare, tell }: Look
 
 const noAxes = [{ show: false }, { show: false }]
 
+/** One or two would make no line. */
+function isShort(plot: uPlot): boolean {
+  return plot.data[0].length < 3
+}
+
+/** What has just begun grows from the right. */
+function aMinuteAtLeast(_plot: uPlot, min: number | null, max: number | null): uPlot.Range.MinMax {
+  const end = max ?? Date.now() / 1000
+  return [Math.min(min ?? end, end - 60), end]
+}
+
 /** From zero: a quiet line must look quiet. */
-function rangeFromZero(_plot: uPlot, _min: number | null, max: number | null): uPlot.Range.MinMax {
-  return [0, Math.max(1, (max ?? 0) * 1.15)]
+function rangeFromZero(least: number): uPlot.Scale.Range {
+  return (_plot: uPlot, _min: number | null, max: number | null) => {
+    return [0, Math.max(least, (max ?? 0) * 1.15)]
+  }
 }
 
 /** A canvas knows no custom properties. */

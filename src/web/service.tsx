@@ -5,7 +5,7 @@ import type { BackendView, ServiceView } from '../api/schema.js'
 import { ask, Refusal } from './agent.js'
 import { ChangeList } from './changes.js'
 import type { Feed } from './feed.js'
-import { bitRate, endpoint, plural, short } from './format.js'
+import { bitRate, brief, endpoint, plural, short } from './format.js'
 import { Share } from './marks.js'
 import { explainPlace } from './place.js'
 import { type Line, Plot } from './plot.js'
@@ -74,6 +74,7 @@ function Details({ feed, service, name }: DetailsProps) {
   const own = changes.filter(({ subject }) => subject === name)
   const throughput = history.known(['service.in', 'service.out'])
   const connections = connectionsOf(feed, service)
+  const handshakes = history.known(['service.median', 'service.p90'])
   const perSecond = (value: number): string => `${short(value)}/s`
   return (
     <>
@@ -90,6 +91,16 @@ function Details({ feed, service, name }: DetailsProps) {
             { label: 'to clients', colour: '--series-1', values: throughput.columns[1] ?? [] },
           ]}
           format={bitRate}
+        />
+        <Plot
+          title="Handshake time"
+          times={handshakes.times}
+          lines={[
+            { label: 'median', colour: '--series-1', values: handshakes.columns[0] ?? [] },
+            { label: '9 in 10 below', colour: '--series-3', values: handshakes.columns[1] ?? [] },
+          ]}
+          format={brief}
+          least={0.0002}
         />
       </div>
       <Backends feed={feed} service={service} />
@@ -221,6 +232,9 @@ function Backends({ feed, service }: { readonly feed: Feed; readonly service: Se
               Open
             </th>
             <th scope="col" class="number wide">
+              Handshake
+            </th>
+            <th scope="col" class="number wide">
               From clients
             </th>
             <th scope="col" class="number wide">
@@ -252,6 +266,9 @@ function Backends({ feed, service }: { readonly feed: Feed; readonly service: Se
                 </td>
                 <td class="number">{number(rate?.connections)}</td>
                 <td class="number">{number(rate?.active)}</td>
+                <td class="number wide">
+                  {rate?.handshake === undefined ? '–' : brief(rate.handshake.medianSeconds)}
+                </td>
                 <td class="number wide">{number((rate?.bytesIn ?? 0) * 8, bitRate)}</td>
                 <td class="number wide">{number((rate?.bytesOut ?? 0) * 8, bitRate)}</td>
               </tr>
@@ -260,7 +277,8 @@ function Backends({ feed, service }: { readonly feed: Feed; readonly service: Se
         </tbody>
       </table>
       <p class="dim note">
-        Rates are over the last two seconds. A tick marks the share that weights alone would give.
+        Rates, and the median of handshakes, are over the last two seconds. A tick marks the share
+        that weights alone would give.
       </p>
     </section>
   )

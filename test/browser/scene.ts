@@ -21,21 +21,21 @@ def ask(vip, path):
     except OSError:
         pass
 def follow(vip, path, rate, period):
-    end = time.monotonic() + 280
+    end = time.monotonic() + 500
     while time.monotonic() < end:
         wave = 1 + 0.45 * math.sin(time.monotonic() * 2 * math.pi / period)
         time.sleep(random.expovariate(rate * wave))
         ask(vip, path)
 def hold(vip):
     with socket.create_connection((vip, 80), timeout=5) as s:
-        time.sleep(280)
+        time.sleep(500)
 plans = [plan.split(',') for plan in sys.argv[1:]]
 for vip, path, rate, period in plans:
     threading.Thread(target=follow, args=(vip, path, float(rate), float(period)), daemon=True).start()
 for vip, *_ in plans[:3]:
     threading.Thread(target=hold, args=(vip,), daemon=True).start()
 print('ready', flush=True)
-time.sleep(285)
+time.sleep(500)
 `
 
 export class PageScene {

@@ -2,7 +2,14 @@
 import type { ApiOptions } from '../../../src/api/routes.js'
 import { Journal } from '../../../src/api/journal.js'
 import { Live } from '../../../src/api/live.js'
+import type { Explanation } from '../../../src/model/explain.js'
 import { FixtureReadback, report, service, stateOf } from '../metrics/fixture.js'
+
+const explanation: Explanation = {
+  ...{ path: 'tc', network: 'overlay1', protocol: 'tcp', first: true, outcome: 'passed' },
+  ...{ client: { address: '10.0.0.8', port: 49_152 }, vip: { address: '10.0.0.77', port: 80 } },
+  ...{ match: 'none', backends: [], events: [] },
+}
 
 export function apiFixture(options: Partial<ApiOptions> = {}, intervalMs = 50) {
   const readback = new FixtureReadback(report())
@@ -14,6 +21,8 @@ export function apiFixture(options: Partial<ApiOptions> = {}, intervalMs = 50) {
   const api: ApiOptions = {
     ...{ ...told, state: () => state, kernel: '6.18.0', ipvs: 'absent' },
     ...{ sources: [{ name: 'file', from: '/etc/fairlead.yaml' }], journal, live },
+    explainer: { explain: () => Promise.resolve(explanation) },
+    events: { subscribe: () => () => undefined },
     metrics: {
       contentType: 'text/plain; version=0.0.4',
       render: () => Promise.resolve(Buffer.from('a 1\n')),

@@ -120,10 +120,23 @@ t.test('a state is sent when it is another one, changes when they come', async (
 })
 
 t.test('backends of the service that is asked for', async (t) => {
-  const { socketPath } = await listening(t)
+  const { socketPath, readback } = await listening(t)
   const follower = await Follower.open(t, socketPath, '/v1/live?service=overlay1%2Fvote')
   const { backends } = liveRatesSchema.parse((await follower.next('rates')).data)
   t.same(backends?.map(({ backend }) => backend).toSorted(), ['', '10.0.0.5', '10.0.0.6'])
+  t.equal(
+    backends?.some(({ handshake }) => handshake),
+    false,
+    'none was timed',
+  )
+  readback.report.handshakes = readback.report.handshakes.map((row) => ({
+    ...{ ...row, counts: row.counts.map((count, at) => count + (at === 3 ? 10 : 0)) },
+  }))
+  const { data } = await follower.next('rates', (data) => 'handshake' in Object(data))
+  const { handshake } = liveRatesSchema.parse(data)
+  t.ok(handshake && handshake.timed >= 10 && handshake.timed % 10 === 0)
+  t.ok(handshake && handshake.medianSeconds > 0.0005 && handshake.medianSeconds <= 0.001)
+  t.ok(handshake && handshake.p90Seconds > handshake.medianSeconds)
   const none = await Follower.open(t, socketPath, '/v1/live?service=a/b')
   t.same(liveRatesSchema.parse((await none.next('rates')).data).backends, [])
   const odd = await Follower.open(t, socketPath, '/v1/live?odd=1')

@@ -65,7 +65,8 @@ t.test('answers are of the shapes that it says, with no field that it does not n
     method === 'GET' && typeof answer !== 'string' ? [path] : [],
   )
   for (const path of paths) {
-    const url = path.replace('{network}', 'overlay1').replace('{name}', 'vote')
+    const query = path === '/v1/explain' ? '?client=10.0.0.8&vip=10.0.0.77:80&protocol=tcp' : ''
+    const url = path.replace('{network}', 'overlay1').replace('{name}', 'vote') + query
     const answer = await app.inject(url)
     t.equal(answer.statusCode, 200, url)
     t.same(check.problems(path, 200, answer.json()), [], url)
