@@ -2,74 +2,18 @@
  * Every query of every dashboard, on a real Prometheus that has scraped two real agents under
  * traffic: one of containers, sockets, DNS and checks, one of the node's edge.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { stringify } from 'yaml'
 import { panelsOf, substituted, type Dashboard } from '../lib/dashboards.js'
 import { EDGE, EdgeStage } from '../lib/edgeStage.js'
-import { type Daemon, type Namespace, type NetLab, sleep, until } from '../lib/netns.js'
+import { sleep, until } from '../lib/netns.js'
+import { hasNumbers, Prometheus } from '../lib/prometheus.js'
 import { NODE4, Stage, VIP4, VIP6 } from '../lib/stage.js'
 
 const deploy = join(import.meta.dirname, '../../../deploy')
 const UPSTREAM = '127.0.0.1:5300'
 const PORT = 9753
-
-interface Answer {
-  readonly status: string
-  readonly error?: string
-  readonly data: {
-    readonly result: readonly { readonly metric: object; readonly value: [number, string] }[]
-  }
-}
-
-/** Asks for each line of stdin (a path) and prints an answer a line; one process for all. */
-const asker = `
-import sys, urllib.request
-for path in sys.stdin.read().splitlines():
-    try:
-        answer = urllib.request.urlopen('http://127.0.0.1:9090' + path, timeout=10).read()
-    except urllib.error.HTTPError as error:
-        answer = error.read()
-    print(answer.decode().replace('\\n', ' '))
-`
-
-class Prometheus {
-  private constructor(
-    private readonly space: Namespace,
-    readonly process: Daemon,
-  ) {}
-
-  static start(lab: NetLab, space: Namespace, targets: readonly string[]): Prometheus {
-    const folder = mkdtempSync(join(tmpdir(), 'fairlead-prometheus-'))
-    lab.atClose(() => rmSync(folder, { recursive: true, force: true }))
-    const settings = {
-      global: { scrape_interval: '1s', evaluation_interval: '1s' },
-      rule_files: [join(deploy, 'prometheus/fairlead.rules.yml')],
-      scrape_configs: [{ job_name: 'fairlead', static_configs: [{ targets }] }],
-    }
-    writeFileSync(join(folder, 'prometheus.yml'), stringify(settings))
-    const daemon = space.spawn('prometheus', [
-      `--config.file=${folder}/prometheus.yml`,
-      `--storage.tsdb.path=${folder}/data`,
-      '--web.listen-address=127.0.0.1:9090',
-    ])
-    return new Prometheus(space, daemon)
-  }
-
-  async ask<T>(paths: readonly string[]): Promise<T[]> {
-    const { stdout } = await this.space.run('python3', ['-c', asker], { input: paths.join('\n') })
-    return stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as T)
-  }
-
-  query(expressions: readonly string[]): Promise<Answer[]> {
-    return this.ask(expressions.map((text) => `/api/v1/query?query=${encodeURIComponent(text)}`))
-  }
-}
 
 const read = (name: string): Dashboard =>
   JSON.parse(readFileSync(join(deploy, 'grafana/dashboards', name), 'utf8')) as Dashboard
@@ -83,10 +27,6 @@ const values = {
   instance: '.*',
   network: 'net1',
   service: 'web',
-}
-
-function hasNumbers({ data }: Answer): boolean {
-  return data.result.some(({ value }) => Number.isFinite(Number(value[1])))
 }
 
 /** Requests on all paths, and names of all kinds, over and over. */
@@ -143,10 +83,12 @@ t.test('every query of every panel returns numbers', async (t) => {
     return { ...definition, agent, services: [...definition.services, ...others] }
   }
   await Promise.all([stage.start(inside(true)), edge.start(outside())])
-  const prometheus = Prometheus.start(stage.lab, space, [
-    `198.51.100.2:${PORT}`,
-    `198.51.100.6:${PORT}`,
-  ])
+  const prometheus = Prometheus.start(
+    stage.lab,
+    space,
+    [`198.51.100.2:${PORT}`, `198.51.100.6:${PORT}`],
+    join(deploy, 'prometheus/fairlead.rules.yml'),
+  )
   t.ok(upstream.running)
   stage.client.spawn('python3', ['-c', traffic, NODE4, VIP4, VIP6])
   // By tc, because this one's sockets are nobody's.
