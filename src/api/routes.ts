@@ -172,11 +172,19 @@ function routeTraffic(app: FastifyInstance, { readback }: ApiOptions): void {
   })
 }
 
-function routeExplain(app: FastifyInstance, { explainer }: ApiOptions): void {
+function routeExplain(app: FastifyInstance, { explainer, readback }: ApiOptions): void {
   if (explainer === undefined) return
   on(app, 'explain', async ({ query }): Promise<schema.ExplanationView> => {
     const asked = parseQuery(schema.explainParametersSchema, query)
-    return explanationView(await explainer.explain(questionOf(asked)))
+    const explanation = await explainer.explain(questionOf(asked))
+    const { service } = explanation
+    if (service === undefined) return explanationView(explanation)
+    const [counters, ends, handshakes] = await Promise.all([
+      readback.counters(service),
+      readback.backendEnds(service),
+      readback.handshakes(service),
+    ])
+    return explanationView(explanation, { counters, ends, handshakes })
   })
 }
 

@@ -314,6 +314,11 @@ export const explanationSchema = z.object({
       reason: z.enum(backendReasons),
       /** The reason in words. */
       text: z.string(),
+      /** All that it was given, and those of them that one side reset, since the maps were made. */
+      connections: count,
+      resets: count,
+      /** Mean of those that were timed; absent: none was. */
+      handshakeSeconds: z.number().optional(),
     }),
   ),
   /** What would be counted besides, as in `events`. */

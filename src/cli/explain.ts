@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander'
 import type { ExplainParameters, ExplanationView } from '../api/schema.js'
 import { asking, type AgentOptions, client, print } from './output.js'
 import { pairs, table } from './table.js'
-import { stateCell } from './words.js'
+import { secondsText, stateCell } from './words.js'
 
 interface ExplainOptions extends AgentOptions {
   readonly network?: string
@@ -38,18 +38,24 @@ export function addExplain(program: Command): void {
     })
 }
 
+const WORDS = new Set(['BACKEND', 'STATE', 'WHY'])
+const TITLES = [
+  ...['BACKEND', 'STATE', 'WEIGHT', 'ACTIVE', 'SLOTS', 'TOTAL', 'RESET', 'HANDSHAKE', 'WHY'],
+]
+
 function textOf({ steps, backends }: ExplanationView): string {
   const lines = pairs(steps.map(({ step, text }) => [step, text]))
   if (backends.length === 0) return lines
-  const columns = ['BACKEND', 'STATE', 'WEIGHT', 'ACTIVE', 'SLOTS', 'WHY'].map((title) => ({
+  const columns = TITLES.map((title) => ({
     title,
-    ...(['WEIGHT', 'ACTIVE', 'SLOTS'].includes(title) && { align: 'right' as const }),
+    ...(!WORDS.has(title) && { align: 'right' as const }),
   }))
-  const rows = backends.map(({ address, state, weight, active, slots, reason, text }) => [
-    address,
-    state === undefined ? '-' : stateCell(state),
-    ...[weight, active, slots],
-    reason === 'chosen' ? { text, colour: 'green' as const } : text,
+  const rows = backends.map((each) => [
+    each.address,
+    each.state === undefined ? '-' : stateCell(each.state),
+    ...[each.weight, each.active, each.slots, each.connections, each.resets],
+    each.handshakeSeconds === undefined ? '-' : secondsText(each.handshakeSeconds),
+    each.reason === 'chosen' ? { text: each.text, colour: 'green' as const } : each.text,
   ])
   return `${lines}\n\n${table(columns, rows)}`
 }

@@ -5,7 +5,7 @@ import { FairleadError } from '../errors.js'
 import { type FlowEventKind, flowEventKinds } from '../model/flowEvents.js'
 import { asking, type AgentOptions, client, type Colour, paint } from './output.js'
 import { shortText } from './top.js'
-import { endpoint } from './words.js'
+import { endpoint, secondsText } from './words.js'
 
 interface WatchOptions extends AgentOptions {
   readonly kind?: readonly string[]
@@ -102,8 +102,4 @@ function trafficText({ bytesIn, bytesOut, durationSeconds }: FlowEventView): str
   if (bytesIn === undefined || bytesOut === undefined || durationSeconds === undefined) return ''
   const bytes = `in ${shortText(bytesIn)}B out ${shortText(bytesOut)}B`
   return `${bytes}  ${secondsText(durationSeconds)}`
-}
-
-function secondsText(seconds: number): string {
-  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)}ms` : `${seconds.toFixed(1)}s`
 }

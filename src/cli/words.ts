@@ -76,3 +76,8 @@ export function durationText(seconds: number): string {
 export function plural(count: number, one: string): string {
   return `${count} ${one}${count === 1 ? '' : 's'}`
 }
+
+/** Of a time that is short. */
+export function secondsText(seconds: number): string {
+  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)}ms` : `${seconds.toFixed(1)}s`
+}

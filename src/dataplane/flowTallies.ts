@@ -34,19 +34,21 @@ export class FlowTallies {
   }
 
   /** One row for each backend and path, and each service and path, that has counted anything. */
-  ends(): Promise<BackendEnds[]> {
-    return this.#whole(
-      (pace) => this.#endsInTurns(pace),
-      (service) => this.#endsOf([...this.#backendsOf(service)], [service]),
-    )
+  async ends(service?: ServiceKey): Promise<BackendEnds[]> {
+    const of = (id: number): BackendEnds[] => this.#endsOf([...this.#backendsOf(id)], [id])
+    if (service !== undefined) return this.#idOf(service).flatMap(of)
+    return this.#whole((pace) => this.#endsInTurns(pace), of)
   }
 
   /** One row for each backend, or service, path and part that has been timed. */
-  handshakes(): Promise<Handshakes[]> {
-    return this.#whole(
-      (pace) => this.#handshakesInTurns(pace),
-      (service) => this.#handshakesOf(service),
-    )
+  async handshakes(service?: ServiceKey): Promise<Handshakes[]> {
+    const of = (id: number): Handshakes[] => this.#handshakesOf(id)
+    if (service !== undefined) return this.#idOf(service).flatMap(of)
+    return this.#whole((pace) => this.#handshakesInTurns(pace), of)
+  }
+
+  #idOf(service: ServiceKey): number[] {
+    return [this.#parts.installer.ids.services.get(service) ?? []].flat()
   }
 
   lostEvents(): Record<string, number> {

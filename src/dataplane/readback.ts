@@ -187,12 +187,12 @@ export class KernelReadback implements Readback {
     return this.#reasons('ends', this.#parts.maps.constants.ends)
   }
 
-  backendEnds(): Promise<BackendEnds[]> {
-    return this.#tallies.ends()
+  backendEnds(service?: ServiceKey): Promise<BackendEnds[]> {
+    return this.#tallies.ends(service)
   }
 
-  handshakes(): Promise<Handshakes[]> {
-    return this.#tallies.handshakes()
+  handshakes(service?: ServiceKey): Promise<Handshakes[]> {
+    return this.#tallies.handshakes(service)
   }
 
   lostEvents(): Readonly<Record<string, number>> {

@@ -110,10 +110,10 @@ export interface Readback {
   events(): ReasonCount[]
   /** Why flows ended. */
   ends(): ReasonCount[]
-  /** The same by backend; others run meanwhile. */
-  backendEnds(): Promise<BackendEnds[]>
-  /** Others run meanwhile. */
-  handshakes(): Promise<Handshakes[]>
+  /** The same by backend; others run meanwhile. @param service of that one alone */
+  backendEnds(service?: ServiceKey): Promise<BackendEnds[]>
+  /** Others run meanwhile. @param service of that one alone */
+  handshakes(service?: ServiceKey): Promise<Handshakes[]>
   /** Events that those who watch were not told: `rate` (more than may be told), `room` (unread). */
   lostEvents(): Readonly<Record<string, number>>
   /**

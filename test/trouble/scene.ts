@@ -142,7 +142,7 @@ class Scene {
       panel: /reset|end/i,
       seen: (rate) => rate > 0,
       watched: new RegExp(`reset .* > ${end(wrong)} `),
-      explained: ({ resetShare = 0 }) => resetShare > 0,
+      explained: ({ resets, connections }) => resets > 5 && connections > resets,
       alert: 'FairleadBackendRefuses',
     })
   }
@@ -221,7 +221,13 @@ class Scene {
   }
 
   #backends(): [StagedBackend, StagedBackend, StagedBackend, StagedBackend, StagedBackend] {
-    return this.stage.backends as ReturnType<Scene['#backends']>
+    return this.stage.backends as [
+      StagedBackend,
+      StagedBackend,
+      StagedBackend,
+      StagedBackend,
+      StagedBackend,
+    ]
   }
 }
 
