@@ -25,6 +25,7 @@ export function service(): DashboardBuilder {
   withSummary(page)
   withBackends(page)
   withBalance(page)
+  withHandshakes(page)
   withHealth(page)
   return page
 }
@@ -189,6 +190,46 @@ function withBalance(page: DashboardBuilder): void {
         unit: 'cps',
         queries: {
           '{{path}} {{instance}}': `sum by (path, instance) (${rate('connections_total', own)})`,
+        },
+      }),
+    )
+}
+
+function withHandshakes(page: DashboardBuilder): void {
+  const median = (name: string, by: string): string =>
+    `histogram_quantile(0.5, sum by (${by}le) (${rate(`${name}_bucket`, own)}))`
+  const mean = (name: string): string =>
+    `sum by (backend) (${rate(`${name}_sum`, present)}) / sum by (backend) (${rate(`${name}_count`, present)})`
+  page
+    .withRow(new RowBuilder('Handshakes and ends'))
+    .withPanel(
+      graph({
+        title: 'Handshake by backend',
+        description:
+          "Mean time from a client's SYN to the backend's SYN-ACK: the way there, and a host that is too busy.",
+        unit: 's',
+        queries: { '{{backend}}': mean('handshake_seconds') },
+      }),
+    )
+    .withPanel(
+      graph({
+        title: 'Handshake, backends and clients',
+        description: "Medians: SYN to the backend's SYN-ACK, and from there to the client's ACK.",
+        unit: 's',
+        queries: {
+          backends: median('handshake_seconds', ''),
+          clients: median('client_handshake_seconds', ''),
+        },
+      }),
+    )
+    .withPanel(
+      graph({
+        title: 'Connections closed, by reason',
+        description:
+          'By backend: fin is how they should end; reset by one that refuses; gone with a backend that is down.',
+        unit: 'cps',
+        queries: {
+          '{{reason}} {{backend}}': `sum by (reason, backend) (${rate('connections_closed_total', present)})`,
         },
       }),
     )

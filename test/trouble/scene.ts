@@ -37,7 +37,7 @@ for _ in range(count):
 `
 
 interface Trouble {
-  /** Words of a panel's title on the Service dashboard, and what is seen there of a backend. */
+  /** A panel's title on the dashboard Service, and what is seen there of a backend, or of all. */
   readonly panel: RegExp
   readonly seen: (value: number) => boolean
   /** A line of `fairlead watch`. */
@@ -111,7 +111,7 @@ class Scene {
     await slow.space.run('tc', [...shape, 'limit', '20000'])
     print('backend', ['tc', ...shape])
     await this.#shows('web', slow, {
-      panel: /handshake/i,
+      panel: /^Handshake by backend/,
       seen: (seconds) => seconds > 0.05,
       watched: new RegExp(`closed .* > ${end(slow)} .* (?:[\\d.]+s|[1-9]\\d\\dms)\\n`),
       explained: ({ handshakeSeconds = 0 }) => handshakeSeconds > 0.02,
@@ -125,7 +125,7 @@ class Scene {
     await dead.space.ip('link', 'set', 'eth0', 'down')
     await dead.server.stop('SIGKILL')
     await this.#shows('web', dead, {
-      panel: /^backends/i,
+      panel: /^Draining or down/,
       seen: (count) => count > 0,
       watched: new RegExp(`closed .* > ${end(dead)} .*gone`),
       explained: ({ reason }) => reason === 'down',
@@ -139,7 +139,7 @@ class Scene {
     await wrong.server.stop()
     wrong.space.spawn('python3', ['-m', 'http.server', '8080'])
     await this.#shows('shop', wrong, {
-      panel: /reset|end/i,
+      panel: /^Connections closed/,
       seen: (rate) => rate > 0,
       watched: new RegExp(`reset .* > ${end(wrong)} `),
       explained: ({ resets, connections }) => resets > 5 && connections > resets,
@@ -154,7 +154,7 @@ class Scene {
       const [match] = trouble.watched.exec(this.#watch.stdout.slice(from)) ?? []
       return match
     })
-    print('watch', [], lastLine(line))
+    console.log(`   ${lastLine(line)}`)
     check('fairlead watch tells of it', true)
     await this.#queried(service, v4, trouble)
     await this.#explained(service, v4, trouble)
@@ -175,12 +175,13 @@ class Scene {
         query: substituted(expr, { ...values, __rate_interval: '15s', __range: '5m' }),
       })),
     )
-    const found = await until(`a panel like ${String(panel)} to show it`, async () => {
+    const found = await until(`a panel ${String(panel)} to show it`, async () => {
       const answers = await this.prometheus.query(queries.map(({ query }) => query))
       const at = answers.findIndex(({ data }) =>
         data.result.some(({ metric, value }) => {
-          const { backend, state } = metric as { backend?: string; state?: string }
-          return (backend === address || state === 'down') && seen(Number(value[1]))
+          const { backend, reason = 'reset' } = metric as Readonly<Record<string, string>>
+          const own = backend === undefined || backend === address
+          return own && reason === 'reset' && seen(Number(value[1]))
         }),
       )
       return queries[at]
