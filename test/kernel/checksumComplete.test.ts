@@ -3,7 +3,8 @@
  * leave them. After each run the kernel compares `skb->csum` with the packet: what translation did
  * to one and not to the other would be told as a fault of the hardware.
  */
-import { probe } from 'libbpf-ts'
+import { release } from 'node:os'
+import { BpfError, probe } from 'libbpf-ts'
 import t from 'tap'
 import {
   kernelTest,
@@ -35,14 +36,24 @@ const FAMILIES = [
 type Of = Tcp & Udp
 const build: Record<ProtocolName, (of: Of) => Buffer> = { tcp, udp }
 
-/** Both came with 6.16 and 6.17. */
+/** Since when test runs make such packets, and since when helpers take the flag. */
+const SINCE = [6, 17] as const
+const CANNOT = 'this kernel knows no such packets in tests (EINVAL), or has no BPF_F_IPV6'
+
+/** Only an unknown flag of the test run means that the kernel cannot: EINVAL. */
 function supported(dp: Datapath): boolean {
   try {
     dp.fromContainer(Buffer.alloc(64))
-  } catch {
-    return false
+  } catch (error) {
+    if (error instanceof BpfError && error.code === 'EINVAL') return false
+    throw error
   }
   return probe().csumIpv6Flag
+}
+
+function isRecent(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  return major > SINCE[0] || (major === SINCE[0] && minor >= SINCE[1])
 }
 
 function completeTest(title: string, body: KernelTest): void {
@@ -51,7 +62,7 @@ function completeTest(title: string, body: KernelTest): void {
     title,
     (t, dp) => {
       if (supported(dp)) return body(t, dp)
-      t.pass('this kernel makes no such packets for tests')
+      t.notOk(isRecent(), CANNOT)
     },
     COMPLETE,
   )
@@ -146,7 +157,7 @@ kernelTest(
   'without the flag for IPv6 the sum is spoilt, so this would be seen',
   (t, dp) => {
     if (!supported(dp)) {
-      t.pass('this kernel makes no such packets for tests')
+      t.notOk(isRecent(), CANNOT)
       return
     }
     dp.addService({ vips: ['fd09::1'], backends: ['fd01::3'] })

@@ -1,7 +1,18 @@
 /** Packets of a flow: translated there and back, counted, and everything else left alone. */
 import t from 'tap'
 import { kernelTest, TC } from '../lib/kernel.js'
-import { arp, CLIENT_MAC, echo, icmp, ip, onesSum, PROTOCOL, tcp, udp } from '../lib/packet.js'
+import {
+  arp,
+  CLIENT_MAC,
+  concat,
+  echo,
+  icmp,
+  ip,
+  onesSum,
+  PROTOCOL,
+  tcp,
+  udp,
+} from '../lib/packet.js'
 
 const FAMILIES = [
   { name: 'IPv4', client: '10.1.0.2', vip: '10.9.0.1', backend: '10.1.0.3', l3: 20 },
@@ -41,6 +52,30 @@ for (const { name, client, vip, backend, l3 } of FAMILIES) {
     },
     BRIDGED,
   )
+
+  // Test runs make no frames whose tag the device has taken off already (vlan_present).
+  kernelTest(t, `${name}: frames with a VLAN tag pass untouched, counted nowhere`, (t, dp) => {
+    const { backends } = dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
+    const there = { src: client, sport: 40000, dst: vip, dport: 80 }
+    const back = { src: backend, sport: 80, dst: client, dport: 40000, flags: 'SA' }
+    for (const ethertype of [0x81, 0x88]) {
+      const tag = (frame: Buffer) =>
+        concat(
+          frame.subarray(0, 12),
+          [ethertype, ethertype === 0x81 ? 0 : 0xa8, 0, 5],
+          frame.subarray(12),
+        )
+      for (const known of [false, true]) {
+        const asked = tag(tcp(there))
+        t.same(dp.fromContainer(asked), { verdict: TC.PASS, packet: asked }, `known: ${known}`)
+        const answered = tag(tcp(back))
+        t.same(dp.toContainer(answered), { verdict: TC.PASS, packet: answered }, `known: ${known}`)
+        if (!known) dp.fromContainer(tcp(there))
+      }
+    }
+    t.equal(dp.traffic(backends.get(backend) ?? 0).packetsIn, 2, 'those without one alone')
+    t.same(dp.counted(), {})
+  })
 
   kernelTest(t, `${name}: a segment outside the window is translated like any other`, (t, dp) => {
     dp.addService({ vips: [vip], ports: ['80/tcp'], backends: [backend] })
