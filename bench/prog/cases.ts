@@ -22,8 +22,8 @@ import { type Hook, Timed } from './timed.js'
 export const FLOWS = { hot: 1, warm: 16_384, cold: 65_536 } as const
 export const SERVICES = [1, 10_000] as const
 
-/** 'reference': the least DNAT itself, with one flow. */
-export type Kind = 'established' | 'new' | 'pass' | 'refusal' | 'answer' | 'reference'
+/** 'reference': the least DNAT itself, with one flow. 'told': without an aim, beside a least program or not. */
+export type Kind = 'established' | 'new' | 'pass' | 'refusal' | 'answer' | 'reference' | 'told'
 
 export interface Case {
   readonly name: string
@@ -38,6 +38,12 @@ export interface Case {
 }
 
 const PROTOCOL_NAMES = ['tcp', 'udp'] as const
+
+/** Services whose size is the point: a ring of many, and the most that lc compares one by one. */
+const WIDE = [
+  { backends: 1000, algorithm: 'rr' },
+  { backends: 64, algorithm: 'lc' },
+] as const
 
 const REPEAT = 20_000
 /** Of all flows, in one round: the first of them finds the caches as other programs left them. */
@@ -56,6 +62,8 @@ export const NIC = 'eth0'
 export class Bench {
   readonly scenes = new Map<number, Datapath>()
   readonly edges = new Map<number, EdgeScene>()
+  /** One service with many backends. */
+  readonly wide: Datapath[] = []
   readonly established: Case[] = []
   readonly fresh: Case[] = []
   readonly #open: { close(): void }[] = []
@@ -67,10 +75,12 @@ export class Bench {
         this.scenes.set(count, this.#keep(openScene(count, true)))
         this.edges.set(count, this.#keep(new EdgeScene(count)))
       }
+      const wide = WIDE.map((of) => this.#keep(openScene(1, true, of)))
+      this.wide.push(...wide)
       for (const family of [4, 6] as const) {
         this.#flows(family)
         this.#others(family)
-        this.#beyond(family)
+        this.#atNic(family)
       }
       this.#other('ARP request for a VIP', 'answer', 'from_container', arpRequest(), TC_REDIRECT)
     } catch (error) {
@@ -88,8 +98,10 @@ export class Bench {
     return one
   }
 
-  #timed(hook: Hook, of: Frame, flows: number | 'new', program?: Program): Timed {
-    const options = { hook, frame: of, flows, ifindex: this.#ifindex }
+  /** Frames on XDP and those of programs of a NIC come in by it. */
+  #timed(hook: Hook, of: Frame, flows: number | 'new', program?: Program, nic = false): Timed {
+    const ifindex = hook === 'xdp' || nic ? { ifindex: this.#ifindex } : {}
+    const options = { hook, frame: of, flows, ...ifindex }
     return this.#keep(new Timed({ ...options, ...(program && { program }) }))
   }
 
@@ -130,6 +142,38 @@ export class Bench {
       handshakes(steps.map((of) => this.#outside(of, FLOWS.cold)))
       this.#fromWire(`${word} from_wire`, there, xdp)
       this.#newFlow(word, fromClient(family, protocol, 'S'), tc)
+    }
+    this.#beyond(family, xdp)
+    this.#toWide(family, tc)
+  }
+
+  /** One service of many backends; and of not so many, all of which are compared. */
+  #toWide(family: Family, reference: Reference): void {
+    const [syn, there] = ['S', 'A'].map((flags) => fromClient(family, 'tcp', flags))
+    if (!syn || !there) return
+    for (const [index, { backends, algorithm }] of WIDE.entries()) {
+      const program = this.wide[index]?.program('from_container')
+      const timed = (of: Frame, flows: number | 'new') =>
+        new Map(program ? [[1, this.#timed('tc', of, flows, program)]] : [])
+      const word = `IPv${family} TCP, ${backends} backends, ${algorithm}`
+      this.fresh.push({
+        ...{ name: `${word}, new flow`, kind: 'told', hook: 'tc', repeat: SLOW_REPEAT },
+        floor: this.#timed('tc', syn, 'new'),
+        reference: this.#timed('tc', syn, 'new', reference.inserts),
+        subjects: timed(syn, 'new'),
+      })
+      if (algorithm !== 'rr') continue
+      handshakes([syn, there].map((of) => timed(of, FLOWS.cold)))
+      for (const flows of [FLOWS.hot, FLOWS.cold]) {
+        const subjects = timed(there, flows)
+        for (const one of subjects.values()) expecting(one, TC_REDIRECT, there)
+        this.established.push({
+          ...{ name: named(`${word}, from_container`, flows), kind: 'told', hook: 'tc', subjects },
+          repeat: Math.max(REPEAT, PASSES * flows),
+          floor: this.#timed('tc', there, flows),
+          reference: this.#timed('tc', there, flows, reference.lookups),
+        })
+      }
     }
   }
 
@@ -176,12 +220,12 @@ export class Bench {
     })
   }
 
-  /** What tc does with packets that XDP does not carry. */
-  #outside(of: Frame, flows: number): Map<number, Timed> {
+  /** What tc does with packets that XDP does not carry, and with replies. */
+  #outside(of: Frame, flows: number, program = 'from_edge'): Map<number, Timed> {
     return new Map(
       [...this.edges].map(([count, { dp }]) => [
         count,
-        this.#timed('tc', of, flows, dp.program('from_edge')),
+        this.#timed('tc', of, flows, dp.program(program), true),
       ]),
     )
   }
@@ -201,29 +245,56 @@ export class Bench {
     }
   }
 
-  /** On XDP: known flows that leave by the NIC again, and what is none of ours. */
-  #beyond(family: Family): void {
-    const { client, stranger, wire, node } = HOSTS[family]
+  /** On XDP: known flows that leave by the NIC again. */
+  #beyond(family: Family, reference: Reference): void {
+    const { wire, node } = HOSTS[family]
     const ways = { 'by MAC address (DSR)': wire, 'into a tunnel': node }
     for (const [way, ends] of Object.entries(ways)) {
       const of = fromClient(family, 'tcp', 'A', ends)
       for (const step of [fromClient(family, 'tcp', 'S', ends), of])
         // Once: a tunnel's header stays in front of the frame.
         for (const one of this.#outside(step, 1).values()) one.once()
-      this.#onWire(`IPv${family} TCP from_wire, ${way}, 1 flow`, of, XDP_TX, of)
+      this.#timed('xdp', of, 1, reference.inserts).once()
+      const least = this.#timed('xdp', of, 1, reference.beyond(ends === wire ? 'mac' : 'tunnel'))
+      const name = `IPv${family} TCP from_wire, ${way}, 1 flow`
+      this.#onWire(name, 'established', of, XDP_TX, expecting(least, XDP_TX, of))
     }
+  }
+
+  /** What is none of ours on XDP; and known flows in the tc programs of a NIC. */
+  #atNic(family: Family): void {
+    const { client, stranger } = HOSTS[family]
     const none = frame({
       ...{ family, protocol: 'tcp', src: client, dst: stranger, dport: VIP_PORT, flags: 'A' },
     })
-    this.#onWire(`IPv${family} not ours, from_wire`, none, XDP_PASS)
+    this.#onWire(`IPv${family} not ours, from_wire`, 'pass', none, XDP_PASS)
+    const there = fromClient(family, 'tcp', 'A')
+    const back = toClient(family, 'tcp', 'A')
+    this.#inTc(`IPv${family} TCP from_edge, without XDP`, 'from_edge', there, TC_REDIRECT)
+    this.#inTc(`IPv${family} TCP to_edge`, 'to_edge', back, TC_PASS)
+    this.#inTc(`IPv${family} TCP from_bridge`, 'from_bridge', back, TC_REDIRECT)
   }
 
-  #onWire(name: string, of: Frame, verdict: number, before?: Frame): void {
+  #inTc(name: string, program: string, of: Frame, verdict: number): void {
+    for (const flows of [FLOWS.hot, FLOWS.cold]) {
+      const subjects = this.#outside(of, flows, program)
+      for (const one of subjects.values()) expecting(one, verdict, of)
+      this.established.push({
+        ...{ name: named(name, flows), kind: 'told', hook: 'tc', subjects },
+        repeat: Math.max(REPEAT, PASSES * flows),
+        floor: this.#timed('tc', of, flows, undefined, true),
+      })
+    }
+  }
+
+  /** @param reference whose packets leave as changed as ours; absent: none of them changes */
+  #onWire(name: string, kind: Kind, of: Frame, verdict: number, reference?: Timed): void {
     const subjects = this.#wires(of, 1)
-    for (const one of subjects.values()) expecting(one, verdict, before)
+    for (const one of subjects.values()) expecting(one, verdict, reference && of)
     this.established.push({
-      ...{ name, kind: 'pass', hook: 'xdp', repeat: REPEAT, subjects },
+      ...{ name, kind, hook: 'xdp', repeat: REPEAT, subjects },
       floor: this.#timed('xdp', of, 1),
+      ...(reference && { reference }),
     })
   }
 

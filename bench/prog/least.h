@@ -175,6 +175,40 @@ static __always_inline bool least6_run(void *ctx, void *data, void *end)
 			to->port, true);
 }
 
+/* least_known4(), least_known6() - is there a row? For a packet that stays as it was dialled. */
+static __always_inline bool least_known4(void *data, void *end)
+{
+	struct iphdr *ip = data + ETH_HLEN;
+	struct tuple4 key;
+
+	if ((void *)(ip + 1) + 8 > end || ip->ihl != 5 || (ip->frag_off & bpf_htons(0x3fff)) ||
+	    (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
+		return false;
+	key.src = ip->saddr;
+	key.dst = ip->daddr;
+	key.ports = *(__be32 *)(ip + 1);
+	key.protocol = ip->protocol;
+	return bpf_map_lookup_elem(&least4, &key);
+}
+
+static __always_inline bool least_known6(void *data, void *end)
+{
+	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct tuple6 key;
+	int i;
+
+	if ((void *)(ip + 1) + 8 > end ||
+	    (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP))
+		return false;
+	for (i = 0; i < 4; i++) {
+		key.src[i] = ip->saddr.in6_u.u6_addr32[i];
+		key.dst[i] = ip->daddr.in6_u.u6_addr32[i];
+	}
+	key.ports = *(__be32 *)(ip + 1);
+	key.protocol = ip->nexthdr;
+	return bpf_map_lookup_elem(&least6, &key);
+}
+
 /* least_run() - false when the packet is half rewritten: drop it. */
 static __always_inline bool least_run(void *ctx, void *data, void *end)
 {

@@ -16,6 +16,8 @@ export interface Results {
   /** Of a hook: the program that does nothing. */
   readonly empty: ReadonlyMap<Hook, Spread>
   readonly cases: readonly Measured[]
+  /** That began before the deadline. */
+  readonly rounds: number
 }
 
 const EMPTY_REPEAT = 50_000
@@ -56,8 +58,9 @@ export function measure(cases: readonly Case[], rounds: number, deadline: number
   const empties = new Map([...hooks].map((hook) => [hook, new Empty(hook)]))
   const empty = new Map([...hooks].map((hook): [Hook, number[]] => [hook, []]))
   const samples = cases.map((one) => new Samples(one))
+  let round = 0
   try {
-    for (let round = 0; round < rounds && performance.now() < deadline; round++) {
+    for (; round < rounds && performance.now() < deadline; round++) {
       const now = new Map([...empties].map(([hook, one]) => [hook, one.run(EMPTY_REPEAT)]))
       for (const [hook, ns] of now) empty.get(hook)?.push(ns)
       for (const one of samples) one.round(now.get(one.of.hook) ?? NaN, round % 2 === 1)
@@ -68,5 +71,6 @@ export function measure(cases: readonly Case[], rounds: number, deadline: number
   return {
     empty: new Map([...empty].map(([hook, values]) => [hook, spread(values)])),
     cases: samples.map((one) => one.result()),
+    rounds: round,
   }
 }

@@ -2,6 +2,7 @@
 import { BpfObject, probe } from 'libbpf-ts'
 import { OUTSIDE, VIA, Wire } from '../../test/lib/edgePath.js'
 import { Datapath } from '../../test/lib/kernel.js'
+import type { Algorithm } from '../../src/model/types.js'
 import { addressWords, CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
 
 /** As shipped. */
@@ -27,13 +28,20 @@ function shippedSizes(): Record<string, number> {
   )
 }
 
+/** The measured service, where it is not the plain one. */
+export interface Measured {
+  /** Of each family. */
+  readonly backends: number
+  readonly algorithm: Algorithm
+}
+
 /** @param bridged backends are reached by redirection to a bridge; else through the stack */
-export function openScene(services: number, bridged: boolean): Datapath {
+export function openScene(services: number, bridged: boolean, measured?: Measured): Datapath {
   const dp = new Datapath({
     rodata: { network_id: 7, bridge_ifindex: bridged ? 1 : 0, csum_ipv6_flag: csumIpv6Flag() },
     sizes: shippedSizes(),
   })
-  addServices(dp, services)
+  addServices(dp, services, measured)
   return dp
 }
 
@@ -75,19 +83,24 @@ export class EdgeScene {
   }
 }
 
-function addServices(dp: Datapath, services: number): void {
+function addServices(dp: Datapath, services: number, measured?: Measured): void {
   for (let n = 1; n < services; n++) {
     if (n === services >> 1) addMeasured(dp)
     addOther(dp, n)
   }
-  if (services === 1) addMeasured(dp)
+  if (services === 1) addMeasured(dp, measured)
 }
 
-function addMeasured(dp: Datapath): void {
+function addMeasured(dp: Datapath, measured: Measured = { backends: 1, algorithm: 'rr' }): void {
+  const others = Array.from({ length: measured.backends - 1 }, (_, i) => i + 256)
   dp.addService({
     vips: [HOSTS[4].vip, HOSTS[6].vip],
     ports: [`${VIP_PORT}/tcp`, `${VIP_PORT}/udp`],
-    backends: [HOSTS[4].backend, HOSTS[6].backend],
+    backends: [
+      ...[HOSTS[4].backend, HOSTS[6].backend],
+      ...others.flatMap((i) => [`10.2.${i >> 8}.${i & 255}`, `fd02::${i.toString(16)}`]),
+    ],
+    algorithm: measured.algorithm,
   })
   const empty = dp.addService({ vips: [], ports: [], backends: [] })
   for (const family of [4, 6] as const) {

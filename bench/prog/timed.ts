@@ -8,6 +8,8 @@ const OBJECTS = new URL('../', import.meta.url).pathname
 const TEMPLATE_BYTES = 96
 /** struct xdp_md, and the offsets in it of what is set. */
 const MD = { bytes: 24, data: 0, dataEnd: 4, ingressIfindex: 12 } as const
+/** struct __sk_buff. */
+const SKB = { bytes: 192, ifindex: 40 } as const
 /** What a program may put in front of a frame. */
 const GROWTH_BYTES = 64
 
@@ -22,7 +24,7 @@ export interface TimedOptions {
   readonly flows: number | 'new'
   /** Absent: the program that does nothing. */
   readonly program?: Program
-  /** On XDP: of the NIC that the frame comes in by, which has an XDP program. Absent: none. */
+  /** Of the NIC that the frame comes in by; on XDP it has a program there. Absent: none. */
   readonly ifindex?: number
 }
 
@@ -31,10 +33,13 @@ export class Timed {
   readonly #entry: Program
   readonly #data: Buffer
   readonly #ctx: Buffer | undefined
+  readonly #hook: Hook
 
   constructor({ hook, frame, flows, program, ifindex }: TimedOptions) {
+    this.#hook = hook
     this.#data = frame.bytes
-    this.#ctx = hook === 'xdp' ? contextOf(frame.bytes.length, ifindex ?? 0) : undefined
+    if (hook === 'xdp') this.#ctx = contextOf(frame.bytes.length, ifindex ?? 0)
+    else if (ifindex !== undefined) this.#ctx = skbContext(ifindex)
     this.#object = BpfObject.open(objectFile(`entry_${hook}`))
     try {
       const shapes = this.#object.types.enum('shape')
@@ -61,9 +66,9 @@ export class Timed {
     const { retval, data, ...out } = this.#entry.testRun({
       data: this.#data,
       dataOutSize: this.#data.length + GROWTH_BYTES,
-      ...(ctx && { ctx, ctxOutSize: MD.bytes }),
+      ...(ctx && { ctx, ctxOutSize: ctx.length }),
     })
-    const meta = out.ctx ? Buffer.from(out.ctx).readUInt32LE(MD.data) : 0
+    const meta = this.#hook === 'xdp' && out.ctx ? Buffer.from(out.ctx).readUInt32LE(MD.data) : 0
     return { verdict: retval | 0, packet: Buffer.from(data).subarray(meta) }
   }
 
@@ -82,6 +87,12 @@ function contextOf(bytes: number, ifindex: number): Buffer {
   const ctx = Buffer.alloc(MD.bytes)
   ctx.writeUInt32LE(bytes, MD.dataEnd)
   ctx.writeUInt32LE(ifindex, MD.ingressIfindex)
+  return ctx
+}
+
+function skbContext(ifindex: number): Buffer {
+  const ctx = Buffer.alloc(SKB.bytes)
+  ctx.writeUInt32LE(ifindex, SKB.ifindex)
   return ctx
 }
 

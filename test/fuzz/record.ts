@@ -1,5 +1,5 @@
-/** docs/reference/fuzz.md: the runs of one commit in each world. */
-import { execFileSync } from 'node:child_process'
+/** docs/reference/fuzz.md: the runs of one state of the programs in each world. */
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 
@@ -17,11 +17,12 @@ export interface Run {
   readonly changed: Readonly<Record<string, number>>
 }
 
-/** Of when the run began. */
-const COMMIT = execFileSync('git', ['describe', '--always', '--dirty'], {
-  cwd: import.meta.dirname,
-  encoding: 'utf8',
-}).trim()
+/** Of the objects as the run began. */
+const PROGRAMS = ['tc', 'xdp'].reduce(
+  (hash, name) => hash.update(readFileSync(new URL(`../../bpf/${name}.bpf.o`, import.meta.url))),
+  createHash('sha256'),
+)
+const DIGEST = PROGRAMS.digest('hex').slice(0, 12)
 
 const FILE = new URL('../../../docs/reference/fuzz.md', import.meta.url)
 
@@ -31,12 +32,13 @@ Runs of \`npm run fuzz -- --record\`, none of which found a fault: mutated packe
 judged by the rules of decision 0091. \`containers\` has backends behind a bridge, \`routed\` behind the
 stack, \`edge\` is a NIC with routes. In parentheses: how many left changed, that is translated,
 encapsulated, forwarded or answered. Most others were none of ours, or dropped with a reason.
+\`objects\` is the beginning of the SHA-256 of \`tc.bpf.o\` and \`xdp.bpf.o\`.
 
 `
 
 const HEAD = [
   ...['world', 'seed', 'packets for each', 'programs (left changed)', 'seconds'],
-  ...['kernel', 'commit'],
+  ...['kernel', 'objects'],
 ]
 
 function cells(line: string): string[] {
@@ -52,17 +54,17 @@ function known(): string[][] {
   return lines.filter((line) => line.startsWith('| ')).map(cells)
 }
 
-/** Adds a row; those of its world that are of another commit go. */
+/** Adds a row; those of its world that are of other programs go. */
 export function record({ world, seed, count, seconds, changed }: Run): void {
   const programs = Object.entries(changed).map(([program, packets]) => `${program} (${packets})`)
   const own = [
     ...[world, `${seed}`, `${count}`, programs.join(', '), `${Math.round(seconds)}`],
-    ...[release(), COMMIT],
+    ...[release(), DIGEST],
   ]
   const kept = known().filter(
     ([first, oldSeed, ...others]) =>
       WORLDS.some((one) => one === first) &&
-      (first !== world || (others.at(-1) === COMMIT && oldSeed !== `${seed}`)),
+      (first !== world || (others.at(-1) === DIGEST && oldSeed !== `${seed}`)),
   )
   const place = ([first]: string[]) => WORLDS.findIndex((one) => one === first)
   const rows = [...kept, own].sort((a, b) => place(a) - place(b))
