@@ -159,7 +159,6 @@ export class Bench {
       this.fresh.push({
         ...{ name: `${word}, new flow`, kind: 'told', hook: 'tc', repeat: SLOW_REPEAT },
         floor: this.#timed('tc', syn, 'new'),
-        reference: this.#timed('tc', syn, 'new', reference.inserts),
         subjects: timed(syn, 'new'),
       })
       if (algorithm !== 'rr') continue
