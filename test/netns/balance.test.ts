@@ -1,6 +1,11 @@
-/** Who gets which backend, with real sockets and the agent: affinity, least connections, sources. */
+/**
+ * Who gets which backend, with real sockets and the agent, on every path: affinity, least connections,
+ * thresholds, sources.
+ */
 import t from 'tap'
-import { Stage, VIP4, VIP6 } from '../lib/stage.js'
+import { Way } from '../lib/ways.js'
+
+t.setTimeout(240_000)
 
 /** Opens connections one after the other, tells who answered, and keeps them until it is told. */
 const HOLD = `
@@ -28,32 +33,80 @@ again = [dial(host) for _ in range(3)]
 print(json.dumps({'first': first, 'again': [name for _, name in again]}))
 `
 
-for (const path of ['sock', 'tc'] as const) {
+/**
+ * Four connections to two backends that take two each, a fifth, and after the end of those of the first
+ * backend three more.
+ */
+const FILL = `
+import json, socket, sys, time
+def dial(host):
+    try:
+        s = socket.create_connection((host, 80), timeout=5)
+    except OSError as error:
+        return None, type(error).__name__
+    s.sendall(b'GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n')
+    data = b''
+    while b'backend-' not in data or not data.rstrip()[-1:].isdigit():
+        part = s.recv(4096)
+        if not part: break
+        data += part
+    return s, data[data.rindex(b'backend-'):].split()[0].decode()
+host = sys.argv[1]
+held = [dial(host) for _ in range(5)]
+first = [name for _, name in held]
+for s, name in held:
+    if name == first[0]:
+        s.shutdown(socket.SHUT_WR)
+        while s.recv(4096): pass
+        s.close()
+time.sleep(0.3)
+again = [dial(host) for _ in range(3)]
+print(json.dumps({'first': first, 'again': [name for _, name in again]}))
+`
+
+/** Ranges that the client is in, by path. */
+const OWN = {
+  sock: ['10.1.0.0/24', 'fd00:1::/64'],
+  tc: ['10.1.0.0/24', 'fd00:1::/64'],
+  xdp: ['192.0.2.0/24', '2001:db8::/64'],
+} as const
+
+const url = (host: string): string => (host.includes(':') ? `http://[${host}]/` : `http://${host}/`)
+
+for (const path of ['sock', 'tc', 'xdp'] as const) {
+  const curl = (way: Way, host: string) =>
+    way.client.run('curl', ['-sS', '--max-time', '10', '--connect-timeout', '1', url(host)], {
+      mayFail: true,
+    })
+  const python = async (way: Way, program: string, host: string) => {
+    const done = await way.client.run('python3', ['-c', program, host], { mayFail: true })
+    if (done.code !== 0) throw new Error(done.stderr)
+    return JSON.parse(done.stdout) as { first: string[]; again: string[] }
+  }
+
   t.test(`${path}: a client keeps its backend until that one drains`, async (t) => {
-    const stage = await Stage.build(t, 3)
-    const service = (drained?: string) =>
-      stage.service({
-        affinity: { timeout: '60s' },
-        backends: stage.backends.map(({ v4, v6, id }) => ({
-          address: [v4, v6],
-          state: id === drained ? 'draining' : 'active',
-        })),
-      })
-    const ask = async (host: string): Promise<string> =>
-      (await stage.curl(`http://${host}/`)).stdout.trim()
-    await stage.start(stage.definition(path === 'sock', service()))
-    for (const host of [VIP4, `[${VIP6}]`]) {
+    const way = await Way.build(t, path, 3)
+    const service = (drained?: string) => ({
+      affinity: { timeout: '60s' },
+      backends: way.backends.map(({ v4, v6, id }) => ({
+        address: [v4, v6],
+        state: id === drained ? 'draining' : 'active',
+      })),
+    })
+    const ask = async (host: string): Promise<string> => (await curl(way, host)).stdout.trim()
+    await way.start(service())
+    for (const host of way.hosts) {
       const first = await ask(host)
       t.match(first, /^backend-/)
       for (let i = 0; i < 6; i++) t.equal(await ask(host), first, host)
-      await stage.agent.apply(stage.definition(path === 'sock', service(first)))
+      await way.apply(service(first))
       const second = await ask(host)
       t.not(second, first, 'it has moved')
       for (let i = 0; i < 6; i++) t.equal(await ask(host), second, 'and stays')
-      await stage.agent.apply(stage.definition(path === 'sock', service()))
+      await way.apply(service())
       t.equal(await ask(host), second, 'though the first is back')
     }
-    const moves = await stage.agent.metric(
+    const moves = await way.agent.metric(
       'fairlead_events_total',
       'event="affinity_moved"',
       `path="${path}"`,
@@ -62,35 +115,51 @@ for (const path of ['sock', 'tc'] as const) {
   })
 
   t.test(`${path}: least connections follow those that end`, async (t) => {
-    const stage = await Stage.build(t, 3)
-    await stage.start(stage.definition(path === 'sock', stage.service({ algorithm: 'lc' })))
-    for (const host of [VIP4, VIP6]) {
-      const done = await stage.python(HOLD, host)
-      t.equal(done.code, 0, done.stderr)
-      const { first, again } = JSON.parse(done.stdout) as { first: string[]; again: string[] }
-      for (const { id } of stage.backends)
+    const way = await Way.build(t, path, 3)
+    await way.start({ algorithm: 'lc' })
+    for (const host of way.hosts) {
+      const { first, again } = await python(way, HOLD, host)
+      for (const { id } of way.backends)
         t.equal(first.filter((one) => one === id).length, 3, `${host}: ${id}`)
       t.same(again, ['backend-1', 'backend-1', 'backend-1'], `${host}: the one that had room`)
     }
   })
 
+  t.test(
+    `${path}: a backend that is full gives way to the next, and all full refuse`,
+    async (t) => {
+      const way = await Way.build(t, path, 2)
+      // By the client's address it would be the same one for ever.
+      await way.start({ algorithm: 'sh', thresholds: { upper: 2, lower: 1 } })
+      for (const host of way.hosts) {
+        const { first, again } = await python(way, FILL, host)
+        const [one = '', , two = ''] = first
+        t.not(one, two, `${host}: ${first.join()}`)
+        const refused = 'ConnectionRefusedError'
+        t.same(first, [one, one, two, two, refused], host)
+        t.same(again, [one, one, refused], `${host}: below the lower one it takes them again`)
+      }
+      const drops = await way.agent.metric('fairlead_drops_total', 'reason="overloaded"')
+      t.equal(drops, 4, 'counted')
+    },
+  )
+
   t.test(`${path}: who is not of a source range is not served`, async (t) => {
-    const stage = await Stage.build(t, 1)
-    const ranged = (deny: string[]) =>
-      stage.definition(path === 'sock', stage.service({ sourceRanges: { deny } }))
-    await stage.start(ranged(['10.7.0.0/16', 'fd07::/16']))
-    const served = async (host: string) =>
-      (await stage.curl(`http://${host}/`, '--connect-timeout', '1')).stdout.trim() === 'backend-0'
-    for (const [deny, four, six] of [
+    const way = await Way.build(t, path, 1)
+    const ranged = (deny: string[]) => ({ sourceRanges: { deny } })
+    await way.start(ranged(['10.7.0.0/16', 'fd07::/16']))
+    const served = async (host: string) => (await curl(way, host)).stdout.trim() === 'backend-0'
+    const [own4, own6] = OWN[path]
+    for (const [deny, ...expected] of [
       ['10.7.0.0/16', true, true],
-      ['10.1.0.0/24', false, true],
-      ['fd00:1::/64', true, false],
+      [own4, false, true],
+      [own6, true, false],
     ] as const) {
-      await stage.agent.apply(ranged([deny]))
-      t.equal(await served(VIP4), four, `IPv4 without ${deny}`)
-      t.equal(await served(`[${VIP6}]`), six, `IPv6 without ${deny}`)
+      await way.apply(ranged([deny]))
+      for (const [at, host] of way.hosts.entries())
+        t.equal(await served(host), expected[at], `${host} without ${deny}`)
     }
-    const drops = await stage.agent.metric('fairlead_drops_total', 'reason="source_denied"')
+    const drops = await way.agent.metric('fairlead_drops_total', 'reason="source_denied"')
     t.ok(drops > 0, 'counted where the packet was seen')
   })
 }
