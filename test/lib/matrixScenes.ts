@@ -73,6 +73,11 @@ async function forwarding(space: Namespace): Promise<void> {
   await space.sysctl('net.ipv6.conf.all.forwarding', '1')
 }
 
+/** As many distributions are about the way a packet came by: on every interface. */
+async function strict(...spaces: readonly Namespace[]): Promise<void> {
+  for (const space of spaces) await space.sysctl('net.ipv4.conf.all.rp_filter', '1')
+}
+
 /** The VIP of the service number `at`, counted from 0, in a prefix. */
 const vip4 = (prefix: string, at: number): string => `${prefix}.${120 + at}`
 const vip6 = (prefix: string, at: number): string => `${prefix}::${120 + at}`
@@ -118,6 +123,7 @@ export async function buildContainers(t: Teardown): Promise<{ tc: Scene; sock: S
   const lab = new NetLab(t)
   const node = await lab.namespace('node')
   await forwarding(node)
+  await strict(node)
   await addLocalBackends(lab, node, '10.1.0', 'fd00:1')
   const far = await lab.namespace('far')
   await lab.wire(
@@ -191,6 +197,7 @@ async function answerAsVips(
 /** Clients outside, by XDP in the mode given. */
 export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promise<Scene> {
   const lan = await EdgeLan.build(t, 'responder.js')
+  await strict(lan.entry, lan.node)
   await addLocalBackends(lan.lab, lan.entry, '10.4.0', 'fd00:4')
   const plan: Plan = {
     ...{ network: 'here', prefix4: '192.0.2', prefix6: '2001:db8' },
