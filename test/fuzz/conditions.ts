@@ -22,7 +22,7 @@ export interface Condition {
 /** So short that it runs out while packets come, and so that clients share a row. */
 const AFFINITY = { affinity_seconds: 1, affinity_prefix4: 31, affinity_prefix6: 127 }
 /** Few, so that they are reached and fallen below. */
-const LIMITS = { upper: 4, lower: 3 }
+const LIMITS = { upper: 2, lower: 1 }
 /** So many slots that least-conn draws two of them by lot. */
 const MANY = 40
 

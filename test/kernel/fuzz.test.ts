@@ -17,7 +17,7 @@ t.setTimeout(240_000)
 
 const COUNT = 50_000
 /** In a namespace with routes. */
-const EDGE_COUNT = 12_000
+const EDGE_COUNT = 16_000
 const SEED = 20_240_229
 const REASONS = ['NO_PORT', 'NO_FLOW', 'MALFORMED', 'PROTOCOL', 'SOURCE_DENIED', 'OVERLOADED']
 const VERDICTS = { pass: TC.PASS, drop: TC.DROP, redirect: TC.REDIRECT }
