@@ -325,6 +325,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...told,
     explainer: dataplane.explainer,
     events,
+    capturer: dataplane.capturer,
     health,
     ipvs,
     ...(takeover && { takeover }),

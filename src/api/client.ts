@@ -1,5 +1,6 @@
 /** The other end of the API, for the commands. */
 import { type IncomingMessage, request } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import { readEvents, textOf } from './eventReader.js'
@@ -97,6 +98,13 @@ export class AgentClient {
     } finally {
       response.destroy()
     }
+  }
+
+  /** @returns pcapng as it comes; destroy it to end the capture */
+  async pcap(asked: schema.PcapParameters): Promise<Readable> {
+    const response = await this.#open(`/v1/pcap${queryText(asked)}`)
+    if (response.statusCode === 200) return response
+    throw refusal(response.statusCode, await textOf(response))
   }
 
   /** @returns the revision after the reload */

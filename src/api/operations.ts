@@ -23,6 +23,7 @@ export interface Operation {
 }
 
 export const EVENT_STREAM = 'text/event-stream'
+export const PCAPNG = 'application/x-pcapng'
 
 const badParameter = { 422: 'a parameter is wrong (`VALUE`)' }
 
@@ -71,6 +72,17 @@ export const operations = {
     summary: 'What would become of a packet or a connect(), and why; nothing is changed by asking',
     query: schema.explainParametersSchema,
     errors: { ...badParameter, 404: 'there is no such network or path here (`REFERENCE`)' },
+  },
+  pcap: {
+    ...{ method: 'GET', path: '/v1/pcap', answer: PCAPNG },
+    summary: 'Packets of a service before and after translation, as they pass',
+    query: schema.pcapParametersSchema,
+    errors: {
+      ...badParameter,
+      404: 'there is no such service or backend, or it is on no interface (`REFERENCE`)',
+      503: 'another capture runs (`BUSY`)',
+    },
+    socketOnly: true,
   },
   live: {
     ...{ method: 'GET', path: '/v1/live', answer: EVENT_STREAM },

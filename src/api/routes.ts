@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyReply, RouteHandlerMethod } from 'fastify'
 import { z } from 'zod'
 import { FairleadError } from '../errors.js'
+import type { Capturer } from '../model/capture.js'
 import type { Explainer } from '../model/explain.js'
 import type { FlowEventSource } from '../model/flowEvents.js'
 import type { HealthReport } from '../model/observe.js'
@@ -18,7 +19,8 @@ import type { Live } from './live.js'
 import { liveParametersSchema } from './liveSchema.js'
 import { openApiDocument } from './openapi.js'
 import { explanationView, questionOf } from './explain.js'
-import { EVENT_STREAM, type OperationName, operations } from './operations.js'
+import { EVENT_STREAM, type OperationName, operations, PCAPNG } from './operations.js'
+import { openPcap } from './pcap.js'
 import { filterOf, parseQuery } from './query.js'
 import * as schema from './schema.js'
 import {
@@ -44,6 +46,8 @@ export interface ApiOptions {
   /** Release of the running kernel. */
   readonly kernel: string
   readonly readback: Readback
+  /** Without it GET /v1/pcap is 404. */
+  readonly capturer?: Capturer
   /** Without it GET /v1/explain is 404. */
   readonly explainer?: Explainer
   /** The desired state as it is now. */
@@ -83,7 +87,9 @@ export function addRoutes(app: FastifyInstance, options: ApiOptions, readOnly: b
   routeEvents(app, options)
   routeKernel(app, options)
   if (options.metrics) routeMetrics(app, options.metrics)
-  if (!readOnly) routeReload(app, options)
+  if (readOnly) return
+  routeReload(app, options)
+  routePcap(app, options)
 }
 
 export function routeMetrics(app: FastifyInstance, metrics: Exposition): void {
@@ -185,6 +191,14 @@ function routeExplain(app: FastifyInstance, { explainer, readback }: ApiOptions)
       readback.handshakes(service),
     ])
     return explanationView(explanation, { counters, ends, handshakes })
+  })
+}
+
+function routePcap(app: FastifyInstance, { capturer, version }: ApiOptions): void {
+  if (capturer === undefined) return
+  on(app, 'pcap', async ({ query }, reply) => {
+    const asked = parseQuery(schema.pcapParametersSchema, query)
+    return reply.type(PCAPNG).send(await openPcap(capturer, asked, version))
   })
 }
 

@@ -415,6 +415,24 @@ export const countersOfSchema = z.object({
   counters: z.array(totalsSchema),
 })
 
+/** What is to be captured; all that is given holds. */
+export const pcapParametersSchema = z.strictObject({
+  /** `network/service`. */
+  service: z.string(),
+  /** Its address. */
+  backend: z.string().optional(),
+  /** `ADDRESS` or `ADDRESS/PREFIX`. */
+  client: z.string().optional(),
+  /** Bytes of each packet, from the Ethernet header on; absent: its headers. */
+  snaplen: z.coerce.number<string | number>().int().min(64).max(2048).optional(),
+  /** Packets in a second beyond which others are left out, and counted. */
+  rate: z.coerce.number<string | number>().int().min(1).max(20_000).default(1_000),
+  /** It ends after so many packets. */
+  count: z.coerce.number<string | number>().int().min(1).max(10_000_000).optional(),
+  /** And after so long. */
+  seconds: z.coerce.number<string | number>().min(0.1).max(3600).default(60),
+})
+
 export const countersParametersSchema = z.strictObject({
   by: z.enum(['service', 'backend']).default('service'),
   network: z.string().optional(),
@@ -437,6 +455,7 @@ export type FlowEventView = z.infer<typeof flowEventSchema>
 export type FlowParameters = z.input<typeof flowParametersSchema>
 export type ExplanationView = z.infer<typeof explanationSchema>
 export type ExplainParameters = z.input<typeof explainParametersSchema>
+export type PcapParameters = z.input<typeof pcapParametersSchema>
 export type TotalsView = z.infer<typeof totalsSchema>
 export type CountersView = z.infer<typeof countersOfSchema>
 export type CountersParameters = z.input<typeof countersParametersSchema>

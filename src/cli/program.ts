@@ -11,6 +11,7 @@ import { addImport } from './import.js'
 import { addList } from './list.js'
 import { addMaps } from './maps.js'
 import { addNetworks } from './networks.js'
+import { addPcap } from './pcap.js'
 import { addProbe } from './probe.js'
 import { addProblems } from './problems.js'
 import { addReload } from './reload.js'
@@ -43,6 +44,7 @@ export function buildProgram(): Command {
       addFlows,
       addWatch,
       addExplain,
+      addPcap,
       addTop,
       addDrops,
       addMaps,

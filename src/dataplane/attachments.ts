@@ -6,6 +6,7 @@ import { HOST_NAMESPACE, NamespaceWatcher } from '../host/namespaces.js'
 import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Network, Problem, State } from '../model/types.js'
+import type { CapturePort } from './capture.js'
 import { CgroupAttachment } from './cgroup.js'
 import type { SocketNamespace } from './explain.js'
 import { EdgeAttachment, pruneEdge, type EdgeOptions } from './edge.js'
@@ -135,7 +136,13 @@ export class Attachments {
     return [...paths].map((path) => (path === HOST_NAMESPACE ? undefined : path))
   }
 
-  /** Those of one network. */
+  /** Interfaces with our programs, of a network or of the edge. */
+  portsOf(network: string | undefined): readonly CapturePort[] {
+    if (network === undefined) return this.#edge?.ports() ?? []
+    return this.#networks.get(network)?.ports() ?? []
+  }
+
+  /** Namespaces of one network whose sockets are balanced. */
   socketsOf(network: string): readonly SocketNamespace[] {
     return this.#scopes.get(network)?.found ?? []
   }

@@ -5,12 +5,14 @@ import { endSockets } from '../host/endSockets.js'
 import { probeFeatures, type HostFeatures, type SocketEnding } from '../host/features.js'
 import { lockDirectory, type Lock } from '../host/lock.js'
 import type { Log } from '../host/log.js'
+import type { Capturer } from '../model/capture.js'
 import type { Explainer } from '../model/explain.js'
 import type { WorkObserver } from '../model/observe.js'
 import type { Readback } from '../model/readback.js'
 import type { Problem, State } from '../model/types.js'
 import { Attachments } from './attachments.js'
 import type { EdgeOptions } from './edge.js'
+import { KernelCapturer } from './capture.js'
 import { tellEndings } from './endings.js'
 import { KernelExplainer } from './explain.js'
 import { KernelFlowEvents } from './flowEvents.js'
@@ -78,6 +80,7 @@ export class Dataplane {
   readonly events: KernelFlowEvents
   readonly resolvers: Resolvers
   readonly explainer: Explainer
+  readonly capturer: Capturer
   readonly features: HostFeatures
   readonly #maps: PinnedMaps
   readonly #networkName: (id: number) => string | undefined
@@ -86,6 +89,7 @@ export class Dataplane {
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
   readonly #explainer: KernelExplainer
+  readonly #capturer: KernelCapturer
   readonly #sweepData: SweepData
   readonly #observer: DataplaneOptions['observer']
   #sweeper: Sweeper | undefined
@@ -206,6 +210,12 @@ export class Dataplane {
       ...{ maps, installer, hz: settings.hz },
       onError: (error) => options.log.warn({ err: error }, 'flows cannot be watched'),
     })
+    this.#capturer = new KernelCapturer({
+      ...{ maps, settings, installer, explainer: this.#explainer },
+      state: () => this.#state,
+      ports: (network) => this.#attachments.portsOf(network),
+    })
+    this.capturer = this.#capturer
     this.readback = new KernelReadback({
       ...{ maps, installer, timers: settings.timers },
       clock: { hz: settings.hz, now: () => this.#jiffies(settings.hz) },
@@ -265,6 +275,7 @@ export class Dataplane {
     await this.#sweeper?.close()
     await this.#orphans?.close()
     await this.#attachments.close()
+    await this.#capturer.close()
     await this.#explainer.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
     this.resolvers.pause()

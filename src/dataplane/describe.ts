@@ -77,6 +77,29 @@ export function describe(
   }
 }
 
+/**
+ * The end of it alone, of a packet that has just passed: if it has begun a connection that is known,
+ * that one's, even if it is over by now.
+ */
+export function verdictOf(
+  parts: DescribeParts,
+  packet: RunPacket,
+  path: Path,
+  { found }: Run,
+): Pick<Explanation, 'outcome' | 'reason' | 'backend'> {
+  const address = parts.installer.ids.backends.backendOf(found.flow_backend)?.address
+  if (found.alive !== 0 && found.expired === 0 && address !== undefined)
+    return { outcome: 'translated', backend: { address, port: found.backend_port } }
+  const outcome = outcomeOf(parts, path, flowOf(parts, packet, found), found)
+  const backend = outcome === 'translated' ? backendEnd(parts, found) : undefined
+  const failed = outcome === 'refused' || outcome === 'dropped'
+  return {
+    outcome,
+    ...(backend && { backend }),
+    ...(failed && { reason: reasonOf(parts.maps, found) }),
+  }
+}
+
 function matchOf({ constants: { vip } }: PinnedMaps, found: Found): Match {
   if (found.vip === 0) return 'none'
   if ((found.vip_flags & vip.balanced) !== 0) {

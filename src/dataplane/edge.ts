@@ -11,6 +11,7 @@ import { canonicalAddress } from '../model/address.js'
 import { sameData } from '../model/diff.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment, State } from '../model/types.js'
+import type { CapturePort } from './capture.js'
 import { removeLink } from './links.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PortRange } from './programs.js'
@@ -124,6 +125,13 @@ export class EdgeAttachment {
 
   async settled(): Promise<void> {
     await this.#turns.settled()
+  }
+
+  /** NICs that our programs are on. */
+  ports(): CapturePort[] {
+    return [...this.#ports.values()]
+      .filter(({ holds }) => holds.some(({ program }) => program === 'from_edge'))
+      .map(({ interface: { ifindex, name } }) => ({ ifindex, name }))
   }
 
   info(): AttachmentInfo[] {

@@ -10,7 +10,7 @@ import { routesTo } from '../host/routes.js'
 import { Cidr, family, fromWords } from '../model/address.js'
 import type { Explainer, Explanation, Question, Way } from '../model/explain.js'
 import type { Network, Path, State } from '../model/types.js'
-import { describe, type DescribeParts } from './describe.js'
+import { describe, type DescribeParts, verdictOf } from './describe.js'
 import { ExplainRun, VERDICT, type Run, type RunPacket } from './explainRun.js'
 import type { Installer } from './install.js'
 import { OUTSIDE_NETWORK } from './outside.js'
@@ -32,7 +32,7 @@ export interface ExplainParts {
   readonly settings: ProgramSettings
   readonly installer: Installer
   readonly state: () => State | undefined
-  /** Absent: no interface of this node leads outside. */
+  /** Whether an interface of this node leads outside. */
   readonly hasEdge: boolean
   /** Of a network, by name. */
   readonly sockets: (network: string) => readonly SocketNamespace[]
@@ -76,6 +76,24 @@ export class KernelExplainer implements Explainer {
     return this.#explainPacket(packet, place)
   }
 
+  /** The first verdict would have to wait for the programs. */
+  async prepare(): Promise<void> {
+    await this.#run.prepare()
+  }
+
+  /** What becomes of one packet, in short. @param ifindex by which it came */
+  async verdict(
+    packet: RunPacket,
+    network: Network | undefined,
+    ifindex: number,
+  ): Promise<Pick<Explanation, 'outcome' | 'reason' | 'backend'>> {
+    const { installer } = this.#parts
+    const id = network === undefined ? OUTSIDE_NETWORK : installer.ids.networks.get(network.name)
+    const path = network === undefined ? 'xdp' : 'tc'
+    const place: Place = { path, id: id ?? OUTSIDE_NETWORK, ...(network && { network }) }
+    return verdictOf(this.#describing(), packet, path, await this.#ask(packet, place, ifindex))
+  }
+
   async close(): Promise<void> {
     await this.#run.close()
   }
@@ -85,9 +103,9 @@ export class KernelExplainer implements Explainer {
     return this.#describe(packet, place, run)
   }
 
-  async #ask(packet: RunPacket, { path, id, netns, network }: Place): Promise<Run> {
+  async #ask(packet: RunPacket, { path, id, netns, network }: Place, by?: number): Promise<Run> {
     const { maps, settings } = this.#parts
-    const ifindex = path === 'xdp' ? await interfaceTowards(packet.client.address) : 0
+    const ifindex = path === 'xdp' ? (by ?? (await interfaceTowards(packet.client.address))) : 0
     const place = {
       network: id,
       path: maps.constants.paths.indexOf(path),
@@ -100,12 +118,20 @@ export class KernelExplainer implements Explainer {
   }
 
   async #describe(packet: RunPacket, place: Place, run: Run): Promise<Explanation> {
-    const { maps, settings, installer, state } = this.#parts
-    const parts: DescribeParts = { maps, installer, settings, state: state() }
     const { path, network } = place
-    const explanation = describe(parts, packet, { path, network: network?.name ?? '' }, run)
+    const explanation = describe(
+      this.#describing(),
+      packet,
+      { path, network: network?.name ?? '' },
+      run,
+    )
     if (explanation.outcome !== 'translated') return explanation
     return { ...explanation, way: await this.#way(place, explanation, run) }
+  }
+
+  #describing(): DescribeParts {
+    const { maps, settings, installer, state } = this.#parts
+    return { maps, installer, settings, state: state() }
   }
 
   async #way({ path, network }: Place, { backend }: Explanation, { found }: Run): Promise<Way> {

@@ -134,6 +134,11 @@ export class ExplainRun {
     return { found: explanation, ...endsOf(Buffer.from(out.data), data.length) }
   }
 
+  /** Loads the programs, so that the first question need not wait. */
+  async prepare(): Promise<void> {
+    await this.#opened()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     const object = await this.#object?.catch(() => undefined)

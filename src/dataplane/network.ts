@@ -11,6 +11,7 @@ import type { Log } from '../host/log.js'
 import { HOST_NAMESPACE } from '../host/namespaces.js'
 import type { AttachmentInfo } from '../model/readback.js'
 import type { Attachment } from '../model/types.js'
+import type { CapturePort } from './capture.js'
 import { removeFilter, removeLink } from './links.js'
 import { namesIn, parseTcPin, type Direction, type Pins, type TcPin } from './pins.js'
 import { attachPlaced, openPlaced, type Placed } from './place.js'
@@ -103,6 +104,16 @@ export class NetworkAttachment {
   /** Resolves when the namespace has been looked at and what was found there is attached. */
   async settled(): Promise<void> {
     await this.#turns.settled()
+  }
+
+  /** Interfaces that our programs are on. */
+  ports(): CapturePort[] {
+    const { namespace } = this.attachment
+    const links = new Map([...this.#holds.values()].map((hold) => [hold.interface.ifindex, hold]))
+    return [...links.values()].map(({ interface: { ifindex, name } }) => ({
+      ...{ ifindex, name },
+      ...(namespace !== undefined && { namespace }),
+    }))
   }
 
   info(): AttachmentInfo[] {

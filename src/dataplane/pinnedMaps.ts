@@ -137,9 +137,14 @@ export class PinnedMaps {
     }
   }
 
-  /** After load: maps that are new are pinned. */
-  keep(object: BpfObject): void {
+  /**
+   * After load: maps that are new are pinned.
+   *
+   * @param own as for share()
+   */
+  keep(object: BpfObject, own?: ReadonlySet<string>): void {
     for (const [name, map] of object.maps) {
+      if (own?.has(name)) continue
       if (!isShared(name) || this.#maps.has(name) || map.type === 'prog_array') continue
       map.pin(this.pins.map(name))
       this.#maps.set(name, BpfMap.openPinned(this.pins.map(name)))

@@ -138,6 +138,24 @@ export function loadExplain(settings: ProgramSettings, maps: PinnedMaps): Promis
   return load(`${settings.objectDir}/explain.bpf.o`, maps, knobs, programs, SCRATCH)
 }
 
+/** Maps of capture.bpf.o alone. */
+const CAPTURE_MAPS: ReadonlySet<string> = new Set(['captures', 'capture_scratch'])
+
+/**
+ * What captures packets; each capture has an instance of its own.
+ *
+ * @param wanted knobs of bpf/capture.bpf.c
+ * @throws BpfError with the verifier's log
+ */
+export function loadCapture(
+  settings: ProgramSettings,
+  maps: PinnedMaps,
+  wanted: Readonly<Record<string, number | number[]>>,
+): Promise<BpfObject> {
+  const rodata = { ...wanted, rate_window_jiffies: settings.hz }
+  return load(`${settings.objectDir}/capture.bpf.o`, maps, rodata, undefined, CAPTURE_MAPS)
+}
+
 function atEdge(
   { snatPorts: { first: from, last }, statelessAbove, hz }: ProgramSettings,
   { constants }: PinnedMaps,
@@ -236,7 +254,7 @@ async function load(
     object.setRodata(rodata)
     maps.share(object, own)
     await object.loadAsync()
-    maps.keep(object)
+    maps.keep(object, own)
   } catch (error) {
     object.close()
     throw error
