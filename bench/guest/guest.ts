@@ -35,7 +35,7 @@ busybox mount -t cgroup2 cgroup /sys/fs/cgroup
 while read -r module parameters; do busybox insmod ${MODULES}/$module $parameters; done < ${MODULES}/order
 sysctl -q -w net.netfilter.nf_conntrack_max=1000000
 cd ${GUEST_HOME}
-node dist/bench/guest/inside.js
+node --no-memory-reducer dist/bench/guest/inside.js
 `
 
 async function filesOf({ modules }: GuestKernel, plan: Plan): Promise<GuestFiles> {

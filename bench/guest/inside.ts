@@ -54,10 +54,19 @@ class Sitting {
     for (let round = 0; round <= plan.rounds; round++)
       for (const one of cases)
         if (!failed.has(one))
-          await this.count(one, round).catch((error: unknown) => {
+          await this.twice(one, round).catch((error: unknown) => {
             failed.add(one)
             tell({ kind: 'failed', subject: subject.name, case: one.name, reason: reasonOf(error) })
           })
+  }
+
+  /** A datagram may be lost, seldom; twice in a row there is something wrong. */
+  private async twice(one: Case, round: number): Promise<void> {
+    try {
+      await this.count(one, round)
+    } catch {
+      await this.count(one, round)
+    }
   }
 
   private async count(one: Case, round: number): Promise<void> {

@@ -54,8 +54,7 @@ export async function runGuest(options: PartOptions): Promise<PartResult> {
   })
   const counted = documentOf(lines, rounds)
   const unsteadyRows = unsteady(counted).map(
-    ({ subject, case: name }) =>
-      `unsteady: rounds of ${subject} ${name} lie apart by more than 2 %`,
+    ({ subject, case: name }) => `unsteady: rounds of ${subject} ${name} do not agree within 2 %`,
   )
   return {
     document: {

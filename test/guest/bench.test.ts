@@ -14,7 +14,7 @@ t.setTimeout(280_000)
 const skip =
   process.geteuid?.() !== 0 && process.env['CI'] === undefined ? 'needs root' : (false as const)
 const OURS = 'fairlead-tc'
-const ROUNDS = 2
+const ROUNDS = 3
 
 t.test('every subject is counted', { skip, timeout: 270_000 }, async (t) => {
   const stop = new AbortController()
@@ -33,7 +33,7 @@ t.test('every subject is counted', { skip, timeout: 270_000 }, async (t) => {
     document.rows.map((row) => `${row.subject} ${row.case}`).sort(),
     chosen.flatMap((one) => casesOf(one).map((of) => `${one.name} ${of.name}`)).sort(),
   )
-  t.same(unsteady(document), [], 'rounds agree within 2 %')
+  t.same(unsteady(document), [], 'most rounds agree within 2 %')
   const frames = (subject: string) =>
     document.rows.find((row) => row.subject === subject && row.case === 'frames')?.instructions
       .median ?? NaN
