@@ -7,37 +7,11 @@ import { Way } from '../lib/ways.js'
 
 t.setTimeout(240_000)
 
-/** Opens connections one after the other, tells who answered, and keeps them until it is told. */
-const HOLD = `
-import json, socket, sys
-def dial(host):
-    s = socket.create_connection((host, 80), timeout=5)
-    s.sendall(b'GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n')
-    data = b''
-    while b'backend-' not in data or not data.rstrip()[-1:].isdigit():
-        part = s.recv(4096)
-        if not part: break
-        data += part
-    return s, data[data.rindex(b'backend-'):].split()[0].decode()
-import time
-host = sys.argv[1]
-held = [dial(host) for _ in range(9)]
-first = [name for _, name in held]
-for s, name in held:
-    if name == 'backend-1':
-        s.shutdown(socket.SHUT_WR)
-        while s.recv(4096): pass
-        s.close()
-time.sleep(0.3)
-again = [dial(host) for _ in range(3)]
-print(json.dumps({'first': first, 'again': [name for _, name in again]}))
-`
-
 /**
- * Four connections to two backends that take two each, a fifth, and after the end of those of the first
- * backend three more.
+ * Opens connections one after the other, tells who answered, ends those of one backend, and opens three
+ * more. All others are kept until the last is told.
  */
-const FILL = `
+const HOLD = `
 import json, socket, sys, time
 def dial(host):
     try:
@@ -51,11 +25,11 @@ def dial(host):
         if not part: break
         data += part
     return s, data[data.rindex(b'backend-'):].split()[0].decode()
-host = sys.argv[1]
-held = [dial(host) for _ in range(5)]
+host, count, ended = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+held = [dial(host) for _ in range(count)]
 first = [name for _, name in held]
 for s, name in held:
-    if name == first[0]:
+    if name == (first[0] if ended == 'first' else ended):
         s.shutdown(socket.SHUT_WR)
         while s.recv(4096): pass
         s.close()
@@ -78,8 +52,10 @@ for (const path of ['sock', 'tc', 'xdp'] as const) {
     way.client.run('curl', ['-sS', '--max-time', '10', '--connect-timeout', '1', url(host)], {
       mayFail: true,
     })
-  const python = async (way: Way, program: string, host: string) => {
-    const done = await way.client.run('python3', ['-c', program, host], { mayFail: true })
+  /** @param ended the backend whose connections end: its name, or that of the `first` one */
+  const hold = async (way: Way, host: string, count: number, ended: string) => {
+    const args = ['-c', HOLD, host, `${count}`, ended]
+    const done = await way.client.run('python3', args, { mayFail: true })
     if (done.code !== 0) throw new Error(done.stderr)
     return JSON.parse(done.stdout) as { first: string[]; again: string[] }
   }
@@ -118,7 +94,7 @@ for (const path of ['sock', 'tc', 'xdp'] as const) {
     const way = await Way.build(t, path, 3)
     await way.start({ algorithm: 'lc' })
     for (const host of way.hosts) {
-      const { first, again } = await python(way, HOLD, host)
+      const { first, again } = await hold(way, host, 9, 'backend-1')
       for (const { id } of way.backends)
         t.equal(first.filter((one) => one === id).length, 3, `${host}: ${id}`)
       t.same(again, ['backend-1', 'backend-1', 'backend-1'], `${host}: the one that had room`)
@@ -132,7 +108,7 @@ for (const path of ['sock', 'tc', 'xdp'] as const) {
       // By the client's address it would be the same one for ever.
       await way.start({ algorithm: 'sh', thresholds: { upper: 2, lower: 1 } })
       for (const host of way.hosts) {
-        const { first, again } = await python(way, FILL, host)
+        const { first, again } = await hold(way, host, 5, 'first')
         const [one = '', , two = ''] = first
         t.not(one, two, `${host}: ${first.join()}`)
         const refused = 'ConnectionRefusedError'
