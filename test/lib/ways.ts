@@ -78,10 +78,7 @@ export class Way {
 
   /** Starts echo.js on every backend: TCP and UDP on port 7. */
   async echo(): Promise<void> {
-    for (const { id, space } of this.backends) {
-      const server = space.spawn(process.execPath, [join(import.meta.dirname, 'echo.js'), id])
-      await server.printed(/ready/)
-    }
+    for (const { id, space } of this.backends) await serveEcho(space, id)
   }
 
   /** A Python program on the client that is spoken to by lines. */
@@ -101,6 +98,16 @@ export class Way {
       }
     }
   }
+}
+
+/** @param addresses that datagrams are answered from; none: whichever the kernel chooses */
+export async function serveEcho(
+  space: Namespace,
+  id: string,
+  ...addresses: string[]
+): Promise<void> {
+  const program = join(import.meta.dirname, 'echo.js')
+  await space.spawn(process.execPath, [program, id, ...addresses]).printed(/ready/)
 }
 
 function served(definition: Definition, change: object | null): Definition {

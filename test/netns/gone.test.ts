@@ -1,7 +1,9 @@
-/** TCP whose backend is gone, and clients that use a port again, with real sockets. */
+/** Sockets whose backend is gone, and clients that use a port again, with real sockets. */
 import t from 'tap'
 import { HeldSockets } from '../lib/heldSockets.js'
-import { Way } from '../lib/ways.js'
+import { until } from '../lib/netns.js'
+import { Stage, VIP4, VIP6 } from '../lib/stage.js'
+import { serveEcho, Way } from '../lib/ways.js'
 
 t.setTimeout(240_000)
 
@@ -68,3 +70,56 @@ for (const name of ['tc', 'xdp'] as const) {
     })
   })
 }
+
+t.test('sock: sockets of a removed backend end in every namespace', async (t) => {
+  const stage = await Stage.build(t, 2)
+  const clients = [stage.client]
+  for (const at of [6, 7]) {
+    const addresses = [`10.1.0.${at}/24`, `fd00:1::${at}/64`]
+    clients.push(await stage.lab.container(stage.node, `client${at}`, { addresses, bridge: 'br0' }))
+  }
+  for (const { id, space } of stage.backends) await serveEcho(space, id)
+  const network = {
+    ...stage.network(true),
+    attach: { bridge: 'br0', sockets: clients.map(({ path }) => path) },
+  }
+  const definition = (backends: readonly { v4: string; v6: string }[]) => ({
+    networks: [network],
+    services: [
+      stage.service({
+        ports: ['7/tcp', '7/udp'],
+        backends: backends.map(({ v4, v6 }) => ({ address: [v4, v6] })),
+      }),
+    ],
+  })
+  await stage.start(definition(stage.backends))
+  const held = clients.map((space) => new HeldSockets(space))
+  t.teardown(() => Promise.all(held.map((sockets) => sockets.stop())))
+  const kinds = [VIP4, VIP6].flatMap((host) => [`tcp ${host}`, `udp ${host}`])
+  const opened: { name: string; backend: string; at: number }[] = []
+  for (const [at, sockets] of held.entries()) {
+    for (const kind of kinds) {
+      const [protocol = '', host = ''] = kind.split(' ')
+      for (const n of [1, 2]) {
+        const name = `${kind} ${n}`
+        const backend = await sockets.open(name, protocol === 'tcp' ? 'tcp' : 'udp', host)
+        opened.push({ name, backend, at })
+      }
+    }
+  }
+  for (const at of clients.keys())
+    for (const kind of kinds)
+      t.same(
+        opened.filter((one) => one.at === at && one.name.startsWith(kind)).map((o) => o.backend),
+        ['backend-0', 'backend-1'],
+        `client ${at}, ${kind}: one to each backend`,
+      )
+  await stage.agent.apply(definition(stage.backends.slice(1)))
+  const ends = (name: string) => (name.startsWith('tcp') ? 'ECONNABORTED' : 'EDESTADDRREQ')
+  for (const { name, backend, at } of opened) {
+    const expected = backend === 'backend-0' ? ends(name) : backend
+    const ask = async () => (await held[at]?.ask(name)) === expected
+    // The sockets are looked for after the state is in the kernel.
+    await until(`client ${at}, ${name} of ${backend}: ${expected}`, ask, 5_000)
+  }
+})

@@ -130,6 +130,7 @@ const SERVICES = [
   ...['localNear', 'localFar', 'entry', 'entryNear', 'entryFar', 'entryTunnel'],
   ...['dsrMac', 'dsrTunnel', 'dsrTunnelHop'],
   ...['entryAlias', 'entryFarAlias', 'entryTunnelAlias'],
+  ...['snatNear', 'snatFar'],
 ] as const
 type ServiceName = (typeof SERVICES)[number]
 
@@ -196,6 +197,9 @@ t.test('from outside, by XDP', async (t) => {
   await Promise.all(
     [localNear, localFar, entryNear, entryFar].map(({ end }) => serve(end, 'peer.js', 'far')),
   )
+  // With `return: snat` the entry node routes, and no agent is needed on the way.
+  for (const at of [23, 24])
+    await route(entry, [`10.${at}.0.0/16`, `fd00:${at}::/32`], [LAN.node4, LAN.node6])
   const small = await addSmallNode(lan)
   const away = await addAway(lan)
   await holdVips(host, 'dsrMac', 'dsrTunnel')
@@ -264,6 +268,8 @@ t.test('from outside, by XDP', async (t) => {
       service('entryAlias', { ...both(aliases.near), ...nodeVia }),
       service('entryFarAlias', { ...both(aliases.far), ...nodeVia }),
       service('entryTunnelAlias', { ...both(aliases.tunnel), ...smallVia }),
+      service('snatNear', both(entryNear), { return: 'snat' }),
+      service('snatFar', both(entryFar), { return: 'snat' }),
       service('dsrMac', direct, { return: 'dsr-mac' }),
       service('dsrTunnel', direct, { return: 'dsr-tunnel' }),
       service('dsrTunnelHop', { address: ['10.30.1.2', 'fd00:30:1::2'] }, { return: 'dsr-tunnel' }),
@@ -281,18 +287,20 @@ t.test('from outside, by XDP', async (t) => {
     ['entryTunnel', TUNNEL],
     ['entryTunnelAlias', TUNNEL],
     ['dsrTunnelHop', TUNNEL],
+    ['snatNear', 0],
+    ['snatFar', 0],
   ] as const) {
     await post(t, client, vipOf(name), name)
     await clientLearns(t, client, vipOf(name), less)
   }
   for (const name of [
     ...(['localNear', 'localFar', 'entryNear', 'entryFar', 'entryTunnel'] as const),
-    ...(['entryFarAlias', 'entryTunnelAlias'] as const),
+    ...(['entryFarAlias', 'entryTunnelAlias', 'snatNear', 'snatFar'] as const),
   ])
     await get(t, client, vipOf(name), name)
   for (const name of [
     ...(['localFar', 'entry', 'entryTunnel', 'dsrMac', 'dsrTunnel'] as const),
-    ...(['entryAlias', 'entryTunnelAlias'] as const),
+    ...(['entryAlias', 'entryTunnelAlias', 'snatFar'] as const),
   ])
     await get(t, away, vipOf(name), `${name}, a hop before the client`)
 })

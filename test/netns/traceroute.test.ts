@@ -106,6 +106,7 @@ t.test('from outside, by XDP', async (t) => {
   const { lab, client, entry, node, host } = lan
   const local = await addChain(lab, entry, 21, 1)
   const beyond = await addChain(lab, node, 23, 1)
+  await route(entry, ['10.23.0.0/16', 'fd00:23::/32'], [LAN.node4, LAN.node6])
   await talkative(entry, node, ...local.spaces, ...beyond.spaces)
   await Promise.all([local, beyond].map(({ end }) => serve(end, 'peer.js', 'far')))
   const vip = (at: number): Pair => ({ v4: `192.0.2.${at}`, v6: `2001:db8::${at}` })
@@ -145,6 +146,7 @@ t.test('from outside, by XDP', async (t) => {
         address: [beyond.v4, beyond.v6],
         via: [LAN.node4, LAN.node6],
       }),
+      service('snat', 144, { address: [beyond.v4, beyond.v6] }, { return: 'snat' }),
       service('dsr-mac', 142, direct, { return: 'dsr-mac' }),
       service('dsr-tunnel', 143, direct, { return: 'dsr-tunnel' }),
     ],
@@ -156,6 +158,7 @@ t.test('from outside, by XDP', async (t) => {
   const otherNode = { v4: LAN.node4, v6: LAN.node6 }
   await shows(t, client, vip(140), 'local', both, [entryNode, ...routersOf(local)])
   await shows(t, client, vip(141), 'entry', both, [otherNode, ...routersOf(beyond)])
+  await shows(t, client, vip(144), 'snat', both, [entryNode, otherNode, ...routersOf(beyond)])
   await shows(t, client, vip(142), 'DSR by MAC', both, [entryNode])
   await shows(t, client, vip(143), 'DSR by tunnel', both, [])
   await shows(t, client, vip(140), 'itself', ['UDP to ports that it has not', 'ICMP'], [])
