@@ -70,10 +70,10 @@ export interface Capturer {
 export function captureText(packet: CapturedPacket): string {
   const { from, translated, backend, service, state, outcome, reason } = packet
   const ends = from === 'client' ? ['client', 'VIP'] : ['VIP', 'client']
-  const real = from === 'client' ? ['client', 'backend'] : ['backend', 'client']
+  const behind = from === 'client' ? ['client', 'backend'] : ['backend', 'client']
   // A client's packet is translated on its way in, a backend's on its way back.
   const done = translated === (from === 'client')
-  const what = `${(translated ? real : ends).join(' to ')}, ${done ? 'after' : 'before'} translation`
+  const what = `${(translated ? behind : ends).join(' to ')}, ${done ? 'after' : 'before'} translation`
   const parts = [
     what,
     ...(service === undefined ? [] : [`service ${service}`]),

@@ -17,12 +17,15 @@ const PATIENCE_MS = 45_000
 const PHONE = { width: 390, height: 844 }
 const DESK = { width: 1440, height: 900 }
 
-async function picture(page: Page, name: string): Promise<void> {
+/** @param height of what is of interest; absent: the whole window */
+async function picture(page: Page, name: string, height?: number): Promise<void> {
   if (pictures === undefined) return
   // What is under the pointer, or has the focus, looks another way.
   await page.mouse.move(0, 0)
   await page.evaluate('document.activeElement?.blur()')
-  await page.screenshot({ path: join(pictures, `${name}.png`) })
+  const { width } = page.viewportSize() ?? DESK
+  const clip = height === undefined ? {} : { clip: { x: 0, y: 0, width, height } }
+  await page.screenshot({ path: join(pictures, `${name}.png`), ...clip })
 }
 
 /** Waits until an element's text is as wanted. */
@@ -57,7 +60,6 @@ t.test(
     await t.test('asks for the token, and takes no other', async (t) => {
       await page.goto(PAGE)
       t.equal(await watched.focused(), 'Token of this agent', 'one may type at once')
-      await picture(page, 'login')
       t.same(await watched.accessibility(), [])
       quiet('before anything is asked')
       await page.focus('#token')
@@ -94,8 +96,8 @@ t.test(
       await shows(page, 'aside .changes', /10\.1\.0\.13 of shop\/web: active → down\s+.*refused/i)
       await agent.apply(scene.definition({ backends: weighted(scene) }))
       await shows(page, 'aside .changes', /10\.1\.0\.10 of shop\/web: weight 1 → 3/)
-      if (pictures !== undefined) await sleep(80_000)
-      await picture(page, 'overview')
+      if (pictures !== undefined) await sleep(60_000)
+      await picture(page, 'overview', 740)
       quiet('with a backend down')
     })
 
@@ -113,7 +115,7 @@ t.test(
         return (await drawn(page)).every((colours) => colours > 8)
       })
       await shows(page, '.readout >> nth=1', /from clients \S+ .?bit\/s/)
-      if (pictures !== undefined) await sleep(60_000)
+      if (pictures !== undefined) await sleep(45_000)
       await picture(page, 'service')
       await page.goBack()
       await shows(page, '.headline', /not whole/)
@@ -130,7 +132,7 @@ t.test(
       await shows(page, '.events tbody', /closed/)
       if (pictures !== undefined) await sleep(3_000)
       await page.getByRole('button', { name: 'Hold' }).click()
-      await picture(page, 'events')
+      await picture(page, 'events', 620)
       await page.getByLabel('opened').uncheck()
       await page.getByRole('button', { name: 'Go on' }).click()
       await until('other kinds alone', async () => {
@@ -150,7 +152,7 @@ t.test(
       await shows(page, '.steps', /VIP has port 80: service shop\/web/)
       await shows(page, '.answer .backends', /10\.1\.0\.13\s+down/)
       t.match(page.url(), /client=10\.1\.0\.8/, 'it can be sent to a colleague')
-      await picture(page, 'explain')
+      await picture(page, 'explain', 740)
       await page.getByLabel('To', { exact: true }).fill('10.1.0.100:81')
       await page.keyboard.press('Enter')
       await shows(page, '.outcome', /refused|dropped/)
@@ -234,7 +236,11 @@ t.test(
           t.same(await watched.accessibility(), [], `${view} ${colorScheme}`)
         }
       }
-      await picture(page, 'changes')
+      await page.emulateMedia({ colorScheme: 'light' })
+      await page.goto(`${PAGE}#/changes`)
+      await shows(page, 'h1', /What changed/)
+      await picture(page, 'changes', 460)
+      await page.emulateMedia({ colorScheme: 'dark' })
       await page.goto(`${PAGE}#/services`)
       const paper = (): Promise<string> =>
         page.evaluate('getComputedStyle(document.documentElement).backgroundColor')
@@ -244,8 +250,8 @@ t.test(
       t.same(await watched.accessibility(), [], 'light where the system is dark')
       await page.getByRole('button', { name: 'Dark' }).click()
       t.equal(await paper(), dark)
-      if (pictures !== undefined) await sleep(50_000)
-      await picture(page, 'overview-dark')
+      if (pictures !== undefined) await sleep(30_000)
+      await picture(page, 'overview-dark', 740)
       quiet('light and dark')
     })
 

@@ -23,6 +23,10 @@ export function apiFixture(options: Partial<ApiOptions> = {}, intervalMs = 50) {
     ...{ sources: [{ name: 'file', from: '/etc/fairlead.yaml' }], journal, live },
     explainer: { explain: () => Promise.resolve(explanation) },
     events: { subscribe: () => () => undefined },
+    capturer: {
+      capture: () =>
+        Promise.resolve({ interfaces: [], leftOut: () => 3, close: () => Promise.resolve() }),
+    },
     metrics: {
       contentType: 'text/plain; version=0.0.4',
       render: () => Promise.resolve(Buffer.from('a 1\n')),
