@@ -93,13 +93,11 @@ export class KernelCapturer implements Capturer {
       this.#running = false
       throw error
     }
+    let closing: Promise<void> | undefined
     this.#current = {
       interfaces: session.interfaces,
       leftOut: () => session.leftOut(),
-      close: async () => {
-        await session.close()
-        this.#running = false
-      },
+      close: () => (closing ??= session.close().finally(() => (this.#running = false))),
     }
     return this.#current
   }
@@ -162,7 +160,6 @@ class Session {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#timer)
     await this.#telling
