@@ -1,4 +1,5 @@
 /** `fairlead pcap`: what real connections look like in tshark, and what a capture leaves behind. */
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Daemon } from '../lib/netns.js'
@@ -46,10 +47,12 @@ async function capturing(stage: Stage, name: string, ...args: string[]): Promise
     ...[stage.agent.program, 'pcap', 'net1/web', '-w', file, '--socket', stage.agent.socket],
     ...args,
   ])
-  await until('the programs to be there', async () => {
+  // The head is written when the last of the programs is there.
+  await until('the head of the file', () => {
     if (!daemon.running) throw new Error(daemon.stderr)
-    return (await attached(stage)) > 0
+    return existsSync(file) && statSync(file).size > 0
   })
+  t.ok((await attached(stage)) > 0, 'programs are there')
   return [daemon, file]
 }
 

@@ -51,7 +51,7 @@ t.test('it has every route, and no other', (t) => {
   const readOnly = routesOf(reading, () => addRoutes(reading, api, true))
   t.same(
     routes.filter((route) => !readOnly.includes(route)),
-    ['POST /v1/reload'],
+    ['GET /v1/pcap', 'POST /v1/reload'],
   )
   t.end()
 })
