@@ -103,12 +103,19 @@ export class EdgeLan {
     await taker.ready(60_000)
   }
 
-  /** Makes the host outside answer as the VIP: on lo, without ARP or ND for it. */
-  async answerAsVip(): Promise<void> {
+  /** Makes the host outside have VIPs: on lo, without ARP or ND for them. */
+  async holdVips(...vips: readonly string[]): Promise<void> {
     await this.host.sysctl('net.ipv4.conf.all.arp_ignore', '1')
     await this.host.sysctl('net.ipv4.conf.all.arp_announce', '2')
-    await this.host.ip('address', 'add', `${LAN.vip4}/32`, 'dev', 'lo')
-    await this.host.ip('address', 'add', `${LAN.vip6}/128`, 'dev', 'lo', 'nodad')
+    for (const vip of vips) {
+      const options = vip.includes(':') ? ['nodad'] : []
+      await this.host.ip('address', 'add', vip, 'dev', 'lo', ...options)
+    }
+  }
+
+  /** Makes the host outside answer as the VIP. */
+  async answerAsVip(): Promise<void> {
+    await this.holdVips(LAN.vip4, LAN.vip6)
     // A socket that is bound to no address answers from the one of the route.
     await this.host.ip('route', 'replace', '192.0.2.0/24', 'dev', 'eth0', 'src', LAN.vip4)
     await this.host.ip(

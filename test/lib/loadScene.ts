@@ -36,6 +36,10 @@ export class Load {
     return JSON.parse(line) as Tally
   }
 
+  async until(has: (tally: Tally) => boolean): Promise<void> {
+    await until(`the load of ${this.path}`, async () => has(await this.tally()), 60_000)
+  }
+
   async stop(): Promise<void> {
     await this.daemon.stop()
   }
@@ -142,7 +146,6 @@ export class LoadScene {
 
   /** Waits for a tally of each load; not the same moment's, for both may work by turns. */
   async loaded(has: (tally: Tally) => boolean): Promise<void> {
-    for (const load of this.loads)
-      await until(`the load of ${load.path}`, async () => has(await load.tally()), 60_000)
+    for (const load of this.loads) await load.until(has)
   }
 }

@@ -180,20 +180,6 @@ export async function buildContainers(t: Teardown): Promise<{ tc: Scene; sock: S
   return { tc: { ...scene, ...forTc }, sock: { ...scene, ...forSock } }
 }
 
-async function answerAsVips(
-  host: Namespace,
-  vips: readonly string[],
-  own: readonly string[],
-): Promise<void> {
-  await host.sysctl('net.ipv4.conf.all.arp_ignore', '1')
-  await host.sysctl('net.ipv4.conf.all.arp_announce', '2')
-  for (const vip of vips) {
-    const options = vip.includes(':') ? ['nodad'] : []
-    await host.ip('address', 'add', vip, 'dev', 'lo', ...options)
-  }
-  await respond(host, 'direct', ...vips, ...own)
-}
-
 /** Clients outside, by XDP in the mode given. */
 export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promise<Scene> {
   const lan = await EdgeLan.build(t, 'responder.js')
@@ -205,7 +191,8 @@ export async function buildEdge(t: Teardown, mode: 'native' | 'generic'): Promis
   }
   const vips = (name: Place): [string, string] => [vipOf(plan, name, 4), vipOf(plan, name, 6)]
   const held = [...vips('dsr-mac'), ...vips('dsr-tunnel')]
-  await answerAsVips(lan.host, held, [LAN.host4, LAN.host6])
+  await lan.holdVips(...held)
+  await respond(lan.host, 'direct', ...held, LAN.host4, LAN.host6)
   await Promise.all([lan.startTaker('node', mode), lan.startTaker('host', mode)])
   const place = (name: Place, network: string, backend: object): object => ({
     ...{ name, network, ports: [80, '53/udp'], vip: vips(name), backends: [backend] },

@@ -60,53 +60,54 @@ for (const path of ['sock', 'tc', 'xdp'] as const) {
     return JSON.parse(done.stdout) as { first: string[]; again: string[] }
   }
 
-  t.test(`${path}: a client keeps its backend until that one drains`, async (t) => {
+  t.test(path, async (t) => {
     const way = await Way.build(t, path, 3)
-    const service = (drained?: string) => ({
-      affinity: { timeout: '60s' },
-      backends: way.backends.map(({ v4, v6, id }) => ({
-        address: [v4, v6],
-        state: id === drained ? 'draining' : 'active',
-      })),
-    })
-    const ask = async (host: string): Promise<string> => (await curl(way, host)).stdout.trim()
-    await way.start(service())
-    for (const host of way.hosts) {
-      const first = await ask(host)
-      t.match(first, /^backend-/)
-      for (let i = 0; i < 6; i++) t.equal(await ask(host), first, host)
-      await way.apply(service(first))
-      const second = await ask(host)
-      t.not(second, first, 'it has moved')
-      for (let i = 0; i < 6; i++) t.equal(await ask(host), second, 'and stays')
+    await way.start()
+    t.test('a client keeps its backend until that one drains', async (t) => {
+      const service = (drained?: string) => ({
+        affinity: { timeout: '60s' },
+        backends: way.backends.map(({ v4, v6, id }) => ({
+          address: [v4, v6],
+          state: id === drained ? 'draining' : 'active',
+        })),
+      })
+      const ask = async (host: string): Promise<string> => (await curl(way, host)).stdout.trim()
       await way.apply(service())
-      t.equal(await ask(host), second, 'though the first is back')
-    }
-    const moves = await way.agent.metric(
-      'fairlead_events_total',
-      'event="affinity_moved"',
-      `path="${path}"`,
-    )
-    t.equal(moves, 2)
-  })
+      for (const host of way.hosts) {
+        const first = await ask(host)
+        t.match(first, /^backend-/)
+        for (let i = 0; i < 6; i++) t.equal(await ask(host), first, host)
+        await way.apply(service(first))
+        const second = await ask(host)
+        t.not(second, first, 'it has moved')
+        for (let i = 0; i < 6; i++) t.equal(await ask(host), second, 'and stays')
+        await way.apply(service())
+        t.equal(await ask(host), second, 'though the first is back')
+      }
+      const moves = await way.agent.metric(
+        'fairlead_events_total',
+        'event="affinity_moved"',
+        `path="${path}"`,
+      )
+      t.equal(moves, 2)
+    })
 
-  t.test(`${path}: least connections follow those that end`, async (t) => {
-    const way = await Way.build(t, path, 3)
-    await way.start({ algorithm: 'lc' })
-    for (const host of way.hosts) {
-      const { first, again } = await hold(way, host, 9, 'backend-1')
-      for (const { id } of way.backends)
-        t.equal(first.filter((one) => one === id).length, 3, `${host}: ${id}`)
-      t.same(again, ['backend-1', 'backend-1', 'backend-1'], `${host}: the one that had room`)
-    }
-  })
+    t.test('least connections follow those that end', async (t) => {
+      await way.apply({ algorithm: 'lc' })
+      for (const host of way.hosts) {
+        const { first, again } = await hold(way, host, 9, 'backend-1')
+        for (const { id } of way.backends)
+          t.equal(first.filter((one) => one === id).length, 3, `${host}: ${id}`)
+        t.same(again, ['backend-1', 'backend-1', 'backend-1'], `${host}: the one that had room`)
+      }
+    })
 
-  t.test(
-    `${path}: a backend that is full gives way to the next, and all full refuse`,
-    async (t) => {
-      const way = await Way.build(t, path, 2)
-      // By the client's address it would be the same one for ever.
-      await way.start({ algorithm: 'sh', thresholds: { upper: 2, lower: 1 } })
+    t.test('a backend that is full gives way to the next, and all full refuse', async (t) => {
+      await way.apply({
+        algorithm: 'sh', // by the client's address it would be the same one for ever
+        thresholds: { upper: 2, lower: 1 },
+        backends: way.rows(0, 1),
+      })
       for (const host of way.hosts) {
         const { first, again } = await hold(way, host, 5, 'first')
         const [one = '', , two = ''] = first
@@ -117,25 +118,23 @@ for (const path of ['sock', 'tc', 'xdp'] as const) {
       }
       const drops = await way.agent.metric('fairlead_drops_total', 'reason="overloaded"')
       t.equal(drops, 4, 'counted')
-    },
-  )
+    })
 
-  t.test(`${path}: who is not of a source range is not served`, async (t) => {
-    const way = await Way.build(t, path, 1)
-    const ranged = (deny: string[]) => ({ sourceRanges: { deny } })
-    await way.start(ranged(['10.7.0.0/16', 'fd07::/16']))
-    const served = async (host: string) => (await curl(way, host)).stdout.trim() === 'backend-0'
-    const [own4, own6] = OWN[path]
-    for (const [deny, ...expected] of [
-      ['10.7.0.0/16', true, true],
-      [own4, false, true],
-      [own6, true, false],
-    ] as const) {
-      await way.apply(ranged([deny]))
-      for (const [at, host] of way.hosts.entries())
-        t.equal(await served(host), expected[at], `${host} without ${deny}`)
-    }
-    const drops = await way.agent.metric('fairlead_drops_total', 'reason="source_denied"')
-    t.ok(drops > 0, 'counted where the packet was seen')
+    t.test('who is not of a source range is not served', async (t) => {
+      const ranged = (deny: string[]) => ({ backends: way.rows(0), sourceRanges: { deny } })
+      const served = async (host: string) => (await curl(way, host)).stdout.trim() === 'backend-0'
+      const [own4, own6] = OWN[path]
+      for (const [deny, ...expected] of [
+        ['10.7.0.0/16', true, true],
+        [own4, false, true],
+        [own6, true, false],
+      ] as const) {
+        await way.apply(ranged([deny]))
+        for (const [at, host] of way.hosts.entries())
+          t.equal(await served(host), expected[at], `${host} without ${deny}`)
+      }
+      const drops = await way.agent.metric('fairlead_drops_total', 'reason="source_denied"')
+      t.ok(drops > 0, 'counted where the packet was seen')
+    })
   })
 }

@@ -110,13 +110,8 @@ t.test('from outside, by XDP', async (t) => {
   await talkative(entry, node, ...local.spaces, ...beyond.spaces)
   await Promise.all([local, beyond].map(({ end }) => serve(end, 'peer.js', 'far')))
   const vip = (at: number): Pair => ({ v4: `192.0.2.${at}`, v6: `2001:db8::${at}` })
-  await host.sysctl('net.ipv4.conf.all.arp_ignore', '1')
-  await host.sysctl('net.ipv4.conf.all.arp_announce', '2')
-  for (const at of [142, 143]) {
-    await host.ip('address', 'add', vip(at).v4, 'dev', 'lo')
-    await host.ip('address', 'add', vip(at).v6, 'dev', 'lo', 'nodad')
-  }
   const held = [142, 143].map(vip).flatMap(({ v4, v6 }) => [v4, v6])
+  await lan.holdVips(...held)
   await serve(host, 'responder.js', 'direct', ...held)
   const { node: taker } = lan.agents
   taker.write({
