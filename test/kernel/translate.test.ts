@@ -184,13 +184,19 @@ for (const { name, client, vip, backend, l3 } of FAMILIES) {
   })
 }
 
-kernelTest(t, 'IPv4: UDP without a checksum stays without', (t, dp) => {
-  dp.addService({ vips: ['10.9.0.1'], ports: ['53:54/udp'], backends: ['10.1.0.3'] })
-  const of = { src: '10.1.0.2', sport: 5000, dst: '10.9.0.1', dport: 53, unchecked: true }
-  t.same(dp.fromContainer(udp(of)).packet, udp({ ...of, dst: '10.1.0.3', dport: 54 }))
-  const back = { src: '10.1.0.3', sport: 54, dst: '10.1.0.2', dport: 5000, unchecked: true }
-  t.same(dp.toContainer(udp(back)).packet, udp({ ...back, src: '10.9.0.1', sport: 53 }))
-})
+// In IPv6 tunnels may send such (RFC 6935).
+for (const [name, client, vip, backend] of [
+  ['IPv4', '10.1.0.2', '10.9.0.1', '10.1.0.3'],
+  ['IPv6', 'fd01::2', 'fd09::1', 'fd01::3'],
+] as const) {
+  kernelTest(t, `${name}: UDP without a checksum stays without`, (t, dp) => {
+    dp.addService({ vips: [vip], ports: ['53:54/udp'], backends: [backend] })
+    const of = { src: client, sport: 5000, dst: vip, dport: 53, unchecked: true }
+    t.same(dp.fromContainer(udp(of)).packet, udp({ ...of, dst: backend, dport: 54 }))
+    const back = { src: backend, sport: 54, dst: client, dport: 5000, unchecked: true }
+    t.same(dp.toContainer(udp(back)).packet, udp({ ...back, src: vip, sport: 53 }))
+  })
+}
 
 kernelTest(t, 'a UDP checksum that becomes 0 is written as 0xffff', (t, dp) => {
   for (const [client, vip, backend] of [

@@ -184,52 +184,6 @@ t.test('a map entry changed by hand is repaired and counted', async (t) => {
     t.equal((await stage.curl(`http://${host}/`)).stdout.trim(), 'backend-0', host)
 })
 
-t.test('two VIPs of one backend, and a direct connection, from one client port', async (t) => {
-  const stage = await Stage.build(t, 1)
-  await stage.start(
-    stage.definition(
-      false,
-      stage.service(),
-      stage.service({ name: 'web2', vip: ['10.1.0.19', 'fd00:1::19'] }),
-    ),
-  )
-  const program = `
-import socket, sys
-port, hosts, socks = int(sys.argv[1]), sys.argv[2:], []
-for host in hosts:
-    s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.settimeout(5)
-    s.bind(('::' if ':' in host else '0.0.0.0', port))
-    s.connect((host, 80))
-    socks.append(s)
-for turn in range(3):
-    for s in socks[::-1]:
-        s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n' if turn == 0 else b'X: y\\r\\n')
-for s in socks:
-    s.sendall(b'\\r\\n')
-for s in socks:
-    body = b''
-    while True:
-        part = s.recv(4096)
-        if not part: break
-        body += part
-    print(body.decode().strip().splitlines()[-1])
-`
-  // A port of its own for each: rows of the last case would be taken over without a collision.
-  for (const [port, title, hosts] of [
-    ['40401', 'VIP, VIP, direct', [VIP4, '10.1.0.19', '10.1.0.10']],
-    ['40402', 'direct, VIP, VIP', ['10.1.0.10', '10.1.0.19', VIP4]],
-    ['40403', 'IPv6: VIP, direct, VIP', [VIP6, 'fd00:1::a', 'fd00:1::19']],
-  ] as const) {
-    const collisions = await stage.agent.metric('fairlead_events_total', 'event="collision"')
-    const { stdout, stderr } = await stage.python(program, port, ...hosts)
-    t.same(stdout.trim().split('\n'), ['backend-0', 'backend-0', 'backend-0'], `${title} ${stderr}`)
-    const after = await stage.agent.metric('fairlead_events_total', 'event="collision"')
-    t.equal(after - collisions, 2, `${title}: both collisions are counted`)
-  }
-})
-
 t.test('automatic VIPs survive a restart and unrelated changes', async (t) => {
   const stage = await Stage.build(t, 1)
   const auto = (name: string) => stage.service({ name, vip: 'auto' })

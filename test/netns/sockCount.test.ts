@@ -4,7 +4,7 @@
  */
 import t from 'tap'
 import { until } from '../lib/netns.js'
-import { type Exchange, type Failure, SockScene } from '../lib/sockScene.js'
+import { address4, address6, type Exchange, type Failure, SockScene } from '../lib/sockScene.js'
 import type { Counts } from '../lib/sockPath.js'
 
 const NETWORK = 7
@@ -169,21 +169,23 @@ await t.test('a connection dialled directly is not counted', async (t) => {
   t.ok(counts.bytesIn < 1000)
 })
 
-await t.test('a reused id does not inherit the bytes of its former user', async (t) => {
-  const running = scene.start(`
-conn = socket.socket()
-conn.connect(('${VIP4}', 80))
+for (const { title, family, vip, row } of FAMILIES.slice(0, 2)) {
+  await t.test(`${title}: a reused id does not inherit the bytes of its former user`, async (t) => {
+    const running = scene.start(`
+conn = socket.socket(${family})
+conn.connect(('${vip}', 80))
 print('connected', flush=True)
 sys.stdin.readline()
 out(converse(conn, up=1000, down=1000))`)
-  await running.printed(/connected/)
-  const before = path.counts(1)
-  path.backend(1, '10.50.0.1', WEB)
-  running.child.stdin?.write('\n')
-  await running.printed(/"intact": true/)
-  await running.exited
-  await scene.python(`out(exchange(AF_INET, '${VIP4}'))`)
-  const counts = await grown(1, before, (now) => now.bytesIn > 0)
-  t.equal(counts.connections, 1)
-  t.ok(counts.bytesIn < 1000, `${counts.bytesIn} bytes`)
-})
+    await running.printed(/connected/)
+    const before = path.counts(row)
+    path.backend(row, family === 'AF_INET' ? address4(1) : address6(1), WEB)
+    running.child.stdin?.write('\n')
+    await running.printed(/"intact": true/)
+    await running.exited
+    await scene.python(`out(exchange(${family}, '${vip}'))`)
+    const counts = await grown(row, before, (now) => now.bytesIn > 0)
+    t.equal(counts.connections, 1)
+    t.ok(counts.bytesIn < 1000, `${counts.bytesIn} bytes`)
+  })
+}
