@@ -1,4 +1,5 @@
 /** A part of the benchmark: what it is asked for, and what it gives. */
+import type { AimResult } from './aims.js'
 import type { Progress } from './progress.js'
 
 export interface PartOptions {
@@ -13,9 +14,8 @@ export interface PartOptions {
 }
 
 export interface PartResult {
-  /** For JSON; what a report is made of. */
+  /** For JSON, as `aims` are; what a report is made of. */
   readonly document: object
   readonly text: string
-  /** Aims that were not reached. */
-  readonly misses: number
+  readonly aims: readonly AimResult[]
 }

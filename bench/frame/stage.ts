@@ -17,7 +17,7 @@ export const PLACES = {
   vip: '203.0.113.9',
   gateway: '10.1.0.1',
   /** Of containers. */
-  subnet: '10.1.0.0/24',
+  subnet: '10.1.0.0/16',
 } as const
 
 const BACKENDS: Readonly<Record<Shape, string>> = { local: '10.1.0.10', wire: '192.0.2.10' }
@@ -28,6 +28,8 @@ export const PORT = 80
 export const NIC = 'eth0'
 export const BRIDGE = 'br0'
 const BACKEND_LINK = 'v-backend'
+/** Of the containers' subnet. */
+const BITS = 16
 
 export class Stage {
   private constructor(
@@ -54,6 +56,24 @@ export class Stage {
     return BACKENDS[this.shape]
   }
 
+  /** Addresses of so many backends; one is where something listens. */
+  backends(count: number): string[] {
+    if (count === 1) return [this.address]
+    return Array.from(
+      { length: count },
+      (_, at) => `10.1.${16 + ((at + 1) >> 8)}.${(at + 1) & 255}`,
+    )
+  }
+
+  /** Has the balancer know them as neighbours, all of them the one container. */
+  async populate(count: number): Promise<void> {
+    const mac = await this.backend.mac(NIC)
+    const lines = this.backends(count).map(
+      (address) => `neigh replace ${address} lladdr ${mac} nud permanent dev ${BRIDGE}\n`,
+    )
+    await this.balancer.run('ip', ['-batch', '-'], { input: lines.join('') })
+  }
+
   private async wire(): Promise<void> {
     const { lab, client, balancer, backend, shape, address } = this
     const ends = shape === 'local' ? [PLACES.client] : [PLACES.client, address]
@@ -65,8 +85,8 @@ export class Stage {
       { space: balancer, link: NIC, addresses: [`${PLACES.balancer}/24`] },
     )
     if (shape === 'local') {
-      await lab.bridge(balancer, BRIDGE, [`${PLACES.gateway}/24`])
-      const addresses = [`${address}/24`]
+      await lab.bridge(balancer, BRIDGE, [`${PLACES.gateway}/${BITS}`])
+      const addresses = [`${address}/${BITS}`]
       await lab.plug(balancer, backend, { addresses, bridge: BRIDGE, hostLink: BACKEND_LINK })
       await backend.ip('route', 'add', 'default', 'via', PLACES.gateway)
     }

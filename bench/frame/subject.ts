@@ -19,6 +19,10 @@ export interface InForce {
 export interface Demand {
   /** How many services there are; the measured one is the last of them. */
   readonly services: number
+  /** Of the measured service; default 1. With more, they are only addresses (Stage.populate). */
+  readonly backends?: number
+  /** That tables are to have room for; default: what they are made for anyway. */
+  readonly flows?: number
   /** For what runs in user space: the core that the traffic is on; default 0. */
   readonly cpu?: number
 }

@@ -2,8 +2,8 @@
 import { join } from 'node:path'
 import { NetLab, run } from '../../test/lib/netns.js'
 import { Stage } from '../frame/stage.js'
-import type { InForce, Subject } from '../frame/subject.js'
-import { type HostCase, type HostCaseName, hostCasesOf, type Measured } from './cases.js'
+import type { Demand, InForce, Subject } from '../frame/subject.js'
+import type { HostCase, HostCaseName, Measured } from './cases.js'
 
 const BENCH = join(import.meta.dirname, '..')
 
@@ -29,8 +29,18 @@ export interface HostRun {
   readonly failed: readonly Failure[]
 }
 
+export interface Place {
+  readonly subject: Subject
+  /** In results; default: the subject's name. */
+  readonly name?: string
+  readonly demand?: Demand
+  readonly cases: readonly HostCase[]
+}
+
 export interface HostRunOptions {
-  readonly subjects: readonly Subject[]
+  readonly places: readonly Place[]
+  /** Of progress. */
+  readonly title: string
   /** One more is run first, and not told. */
   readonly rounds: number
   readonly quick: boolean
@@ -43,7 +53,8 @@ export interface HostRunOptions {
 }
 
 interface Seat {
-  readonly subject: Subject
+  readonly name: string
+  readonly cases: readonly HostCase[]
   readonly ways: readonly string[]
   readonly inForce: InForce
 }
@@ -64,9 +75,11 @@ class Sittings {
     private readonly options: HostRunOptions,
   ) {}
 
-  async seat(subject: Subject, at: number): Promise<void> {
-    const { name, shape, wholeChecksums = false } = subject
-    this.options.progress(`host: setting up ${name}`)
+  async seat(place: Place, at: number): Promise<void> {
+    const { subject, cases, demand = { services: 1 } } = place
+    const { shape, wholeChecksums = false } = subject
+    const { name = subject.name } = place
+    this.options.progress(`${this.options.title}: setting up ${name}`)
     const reason = await subject.unavailable()
     if (reason !== undefined) {
       this.leftOut.push({ subject: name, reason })
@@ -74,16 +87,17 @@ class Sittings {
     }
     try {
       const stage = await Stage.build(this.lab, shape, `${at}`, wholeChecksums)
-      const inForce = await subject.setUp(stage, { services: 1, cpu: this.options.cpu })
+      if (demand.backends !== undefined) await stage.populate(demand.backends)
+      const inForce = await subject.setUp(stage, { ...demand, cpu: this.options.cpu })
       await stage.settle()
-      this.seats.push({ subject, inForce, ways: await stage.ways(inForce) })
+      this.seats.push({ name, cases, inForce, ways: await stage.ways(inForce) })
     } catch (error) {
       this.failed.push({ subject: name, reason: textOf(error) })
     }
   }
 
   async measure(): Promise<void> {
-    const { rounds, deadline, stop, progress } = this.options
+    const { rounds, deadline, stop, progress, title } = this.options
     for (const { inForce } of this.seats) await inForce.quiesce?.()
     for (let round = 0; round <= rounds; round++) {
       // The first but one is due in any case.
@@ -91,34 +105,34 @@ class Sittings {
       // In every other round backwards: what falls on neighbours falls on others then.
       const seats = round % 2 ? [...this.seats].reverse() : this.seats
       for (const seat of seats)
-        for (const one of hostCasesOf(seat.subject)) {
+        for (const one of seat.cases) {
           stop.throwIfAborted()
-          progress(`host: round ${round} of ${rounds}, ${seat.subject.name} ${one.name}`)
+          progress(`${title}: round ${round} of ${rounds}, ${seat.name} ${one.name}`)
           await this.one(seat, one, round)
         }
     }
   }
 
-  private async one({ subject, ways }: Seat, one: HostCase, round: number): Promise<void> {
-    const key = `${subject.name} ${one.name}`
+  private async one({ name, ways }: Seat, one: HostCase, round: number): Promise<void> {
+    const key = `${name} ${one.name}`
     if (this.broken.has(key)) return
     try {
-      const measured = await this.traffic(one, ways)
+      const measured = await this.traffic(one, ways, round)
       // The first round warms up.
-      if (round > 0) this.samples.push({ subject: subject.name, case: one.name, round, measured })
+      if (round > 0) this.samples.push({ subject: name, case: one.name, round, measured })
     } catch (error) {
       this.broken.add(key)
-      this.failed.push({ subject: subject.name, case: one.name, reason: textOf(error) })
+      this.failed.push({ subject: name, case: one.name, reason: textOf(error) })
     }
   }
 
-  private async traffic(one: HostCase, ways: readonly string[]): Promise<Measured> {
+  private async traffic(one: HostCase, ways: readonly string[], round: number): Promise<Measured> {
     const { cpu, quick } = this.options
     const { stdout } = await run(
       'taskset',
       [
-        ...['-c', `${cpu}`, join(BENCH, 'traffic'), one.name, ...ways],
-        ...[`object=${join(BENCH, 'frames.bpf.o')}`, ...one.arguments(quick)],
+        ...['-c', `${cpu}`, join(BENCH, 'traffic'), one.command ?? one.name, ...ways],
+        ...[`object=${join(BENCH, 'frames.bpf.o')}`, ...one.arguments(quick, round)],
       ],
       { timeoutMs: 60_000 },
     )
@@ -141,7 +155,7 @@ export async function measureHost(options: HostRunOptions): Promise<HostRun> {
   const lab = new NetLab(undefined, 'b')
   const sittings = new Sittings(lab, options)
   try {
-    for (const [at, subject] of options.subjects.entries()) await sittings.seat(subject, at)
+    for (const [at, place] of options.places.entries()) await sittings.seat(place, at)
     await sittings.measure()
   } finally {
     await sittings.end()

@@ -3,11 +3,12 @@ import { availableParallelism } from 'node:os'
 import { machine, versionOf } from '../frame/machine.js'
 import type { PartOptions, PartResult } from '../frame/part.js'
 import { SUBJECTS } from '../subjects/subjects.js'
-import { hostDocument, hostTable } from './document.js'
+import { hostCasesOf } from './cases.js'
+import { hostAims, hostDocument, hostTable } from './document.js'
 import { measureHost } from './rounds.js'
 
 const QUICK_MS = 120_000
-const WHOLE_MS = 1_200_000
+const WHOLE_MS = 480_000
 
 export async function runHost(options: PartOptions): Promise<PartResult> {
   const { chosen, quick, progress, stop } = options
@@ -15,15 +16,17 @@ export async function runHost(options: PartOptions): Promise<PartResult> {
   // The last core: the first one has what interrupts there are.
   const cpu = availableParallelism() - 1
   const run = await measureHost({
-    subjects: SUBJECTS.filter(({ name, shape }) => shape === 'local' && chosen(name)).filter(
-      ({ oneWay }) => !oneWay,
-    ),
-    rounds: options.rounds ?? (quick ? 5 : 25),
+    places: SUBJECTS.filter(({ name }) => chosen(name)).map((subject) => ({
+      subject,
+      cases: hostCasesOf(subject),
+    })),
+    title: 'host',
+    rounds: options.rounds ?? (quick ? 5 : 15),
     deadline: performance.now() + (quick ? QUICK_MS : WHOLE_MS),
     ...{ quick, cpu, progress: (what) => progress.at(what), stop },
   })
   const measured = hostDocument(run)
-  const { verdicts, leftOut, failed } = measured
+  const { leftOut, failed } = measured
   return {
     document: {
       ...measured,
@@ -45,11 +48,7 @@ export async function runHost(options: PartOptions): Promise<PartResult> {
       ...(host.load > 0.5 ? [`noise: the machine's load was ${host.load} at the start`] : []),
       ...leftOut.map(({ subject, reason }) => `left out: ${subject}: ${reason}`),
       ...failed.map((one) => `failed: ${one.subject} ${one.case ?? ''}: ${one.reason}`),
-      ...verdicts.map(
-        ({ aim, subject, ratio, low, high, bound, outcome }) =>
-          `${outcome}: ${subject}: ${aim}: ${ratio.toFixed(3)} (${low.toFixed(3)}–${high.toFixed(3)}) of ${bound}`,
-      ),
     ].join('\n'),
-    misses: verdicts.filter(({ outcome }) => outcome === 'missed').length,
+    aims: hostAims(measured.rows),
   }
 }

@@ -1,9 +1,13 @@
 /** The report, section by section; results that are not there have none. Pure. */
+import type { AxesDocument } from '../axes/run.js'
 import type { DnsRow } from '../dns/run.js'
+import { aimCells, type AimResult } from '../frame/aims.js'
 import type { Machine } from '../frame/machine.js'
 import type { Interval, Spread } from '../frame/statistics.js'
 import type { GuestDocument, Row } from '../guest/document.js'
 import type { HostDocument } from '../host/document.js'
+import type { Document as ProgDocument } from '../prog/report.js'
+import type { Figure } from '../scale/report.js'
 import { SUBJECTS } from '../subjects/subjects.js'
 
 type Versions = Readonly<Record<string, string>>
@@ -70,29 +74,18 @@ type GuestResults = GuestDocument & {
 }
 
 function guestSection(results: GuestResults): string[] {
-  const { kernel, calibration, rounds, verdicts, failed, leftOut, emulator } = results
+  const { kernel, calibration, rounds, failed, leftOut, emulator } = results
   return [
     '## Instructions in a guest',
     `Medians of ${rounds} rounds; in brackets the ratio to IPVS NAT. Kernel ${kernel} under ${emulator['qemu'] ?? 'QEMU'}, \`-icount ${emulator['icount'] ?? ''} -cpu ${emulator['cpu'] ?? ''}\`; an instruction of a loop of known length counts ${calibration.toFixed(4)}.`,
     guestTable(results),
-    ...(verdicts.length > 0
-      ? [
-          markdownTable(
-            ['aim', 'case', 'subject', 'ratio', 'at most', ''],
-            verdicts.map((one) => [
-              ...[one.aim, one.case, titleOf(one.subject), one.ratio.toFixed(3), `${one.most}`],
-              one.met ? 'reached' : 'missed',
-            ]),
-          ),
-        ]
-      : []),
     ...leftOut.map(({ subject, reason }) => `Left out: ${titleOf(subject)}: ${reason}.`),
     ...failed.map((one) => `Failed: ${titleOf(one.subject)}, ${one.case ?? 'set-up'}.`),
   ]
 }
 
 function hostSection(results: HostDocument & Circumstances): string[] {
-  const { rows, cases, verdicts, leftOut, failed } = results
+  const { rows, cases, leftOut, failed } = results
   const tables = cases.flatMap(({ name, title, unit, better }) => {
     const lines = rows
       .filter((row) => row.case === name)
@@ -110,10 +103,6 @@ function hostSection(results: HostDocument & Circumstances): string[] {
     '## Time on this machine',
     where(results),
     ...tables,
-    ...verdicts.map(
-      ({ aim, subject, ratio, low, high, bound, outcome }) =>
-        `${outcome}: ${titleOf(subject)}: ${aim}: ${ratioText({ ratio, low, high })}, aim ${bound}.`,
-    ),
     ...leftOut.map(({ subject, reason }) => `Left out: ${titleOf(subject)}: ${reason}.`),
     ...failed.map((one) => `Failed: ${titleOf(one.subject)}, ${one.case ?? 'set-up'}.`),
   ]
@@ -140,7 +129,7 @@ function rulesSection(results: RulesResults): string[] {
   ]
 }
 
-type DnsResults = Circumstances & { readonly rows: readonly DnsRow[]; readonly outcome: string }
+type DnsResults = Circumstances & { readonly rows: readonly DnsRow[] }
 
 function dnsSection(results: DnsResults): string[] {
   const lines = results.rows.map((row) => [
@@ -151,25 +140,106 @@ function dnsSection(results: DnsResults): string[] {
     "## DNS: answers a second of a server's CPU time",
     where(results),
     markdownTable(['', 'a CPU second', "of dnsmasq's", 'a second', 'latency, µs'], lines),
-    `Aim (0.55 of dnsmasq's): ${results.outcome}.`,
   ]
+}
+
+function axesSection(results: AxesDocument & Circumstances): string[] {
+  const { rows, memory, leftOut, failed } = results
+  const lines = rows.map(({ axis, count, subject, case: name, nanoseconds, toFirst, noisy }) => [
+    ...[`${whole(count)} ${axis}`, titleOf(subject), name, spreadText(nanoseconds)],
+    ...[ratioText(toFirst), noisy ? 'noisy' : ''],
+  ])
+  return [
+    '## More services, flows and backends',
+    where(results),
+    markdownTable(['', 'subject', 'case', 'ns', 'of the first', ''], lines),
+    markdownTable(
+      ['memory of the kernel', 'a', 'bytes'],
+      memory.map(({ subject, of, bytes }) => [titleOf(subject), of, spreadText(bytes)]),
+    ),
+    ...leftOut.map(({ subject, reason }) => `Left out: ${titleOf(subject)}: ${reason}.`),
+    ...failed.map(({ subject, reason }) => `Failed: ${subject}: ${reason}.`),
+  ]
+}
+
+function progSection({ cases, empty, machine, versions }: ProgDocument): string[] {
+  const cell = (one: Spread | null | undefined) => (one ? spreadText(one) : '')
+  const ratio = (above?: Spread | null, below?: Spread | null) =>
+    above && below ? (above.median / below.median).toFixed(2) : ''
+  const lines = cases.map(({ name, least, services }) => {
+    const [one, many] = Object.values(services)
+    return [name, cell(least), cell(one), ratio(one, least), cell(many), ratio(many, one)]
+  })
+  const told = Object.entries({ ...machine, ...versions }).map(([key, value]) => `${key} ${value}`)
+  return [
+    '## Nanoseconds of a packet in each program',
+    `${told.join('; ')}. A program that does nothing: ${Object.entries(empty)
+      .map(([hook, value]) => `${hook} ${cell(value)}`)
+      .join(', ')}.`,
+    markdownTable(
+      ['', 'least DNAT', 'one service', 'of the least', '10,000 services', 'of one'],
+      lines,
+    ),
+  ]
+}
+
+function scaleSection({ figures, services }: ScaleResults): string[] {
+  const lines = figures.map(({ name, value, unit }) => [name, short(value), unit])
+  return [
+    `## ${whole(services)} services in the agent, and one change`,
+    markdownTable(['', 'median', ''], lines),
+  ]
+}
+
+interface ScaleResults {
+  readonly services: number
+  readonly figures: readonly Figure[]
+}
+
+interface Aimed {
+  readonly aims?: readonly AimResult[]
 }
 
 /** Of a folder; absent: there are none of the part. */
 export interface Results {
-  readonly guest?: GuestResults
-  readonly host?: HostDocument & Circumstances
-  readonly rules?: RulesResults
-  readonly dns?: DnsResults
+  readonly guest?: GuestResults & Aimed
+  readonly host?: HostDocument & Circumstances & Aimed
+  readonly axes?: AxesDocument & Circumstances & Aimed
+  readonly rules?: RulesResults & Aimed
+  readonly dns?: DnsResults & Aimed
+  readonly prog?: ProgDocument & Aimed
+  readonly scale?: ScaleResults & Aimed
 }
 
-export function sections({ guest, host, rules, dns }: Results): string[] {
+function aimSection(results: Results): string[] {
+  const lines = Object.entries(results).flatMap(([part, one]: [string, Aimed]) =>
+    (one.aims ?? []).map((aim) => [...aimCells(aim), part]),
+  )
+  if (lines.length === 0) return []
+  const missed = lines.filter((cells) => cells.includes('missed')).length
+  return [
+    '## Aims',
+    `${lines.length} in all, ${missed} missed. What was tried: [README](../README.md#what-was-missed).`,
+    markdownTable(['aim', 'of', 'value', 'bound', 'outcome', 'part'], lines),
+  ]
+}
+
+/** @param plots links to those of a part */
+export function sections(
+  results: Results,
+  plots: (part: string) => readonly string[] = () => [],
+): string[] {
+  const { guest, host, axes, rules, dns, prog, scale } = results
   return [
     '# Results',
     'Written by `npm run bench:report` from the JSON beside it. What each figure is, and what it does not show: [README](../README.md).',
-    ...(guest ? guestSection(guest) : []),
-    ...(host ? hostSection(host) : []),
-    ...(rules ? rulesSection(rules) : []),
-    ...(dns ? dnsSection(dns) : []),
+    ...aimSection(results),
+    ...(guest ? [...guestSection(guest), ...plots('guest')] : []),
+    ...(host ? [...hostSection(host), ...plots('host')] : []),
+    ...(axes ? [...axesSection(axes), ...plots('axes')] : []),
+    ...(rules ? [...rulesSection(rules), ...plots('rules')] : []),
+    ...(dns ? [...dnsSection(dns), ...plots('dns')] : []),
+    ...(prog ? progSection(prog) : []),
+    ...(scale ? scaleSection(scale) : []),
   ]
 }

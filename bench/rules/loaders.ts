@@ -26,7 +26,7 @@ function byCommand(
   name: string,
   whole: readonly string[],
   more: readonly string[],
-  rules: (services: number, backend: string) => string,
+  rules: (services: number, backends: readonly string[]) => string,
   extra: (services: number, backend: string) => string,
 ): Loader {
   const [program = '', ...given] = whole
@@ -34,11 +34,11 @@ function byCommand(
   const input = (text: string): RunOptions => ({ input: text, timeoutMs: PATIENCE_MS })
   return {
     name,
-    unavailable: () => fails(program, given, rules(1, '10.1.0.10')),
+    unavailable: () => fails(program, given, rules(1, ['10.1.0.10'])),
     prepare: ({ balancer, address }) =>
       Promise.resolve({
         load: async (services) => {
-          await balancer.run(program, given, input(rules(services, address)))
+          await balancer.run(program, given, input(rules(services, [address])))
         },
         add: async (services) => {
           await balancer.run(adder, addGiven, input(extra(services, address)))

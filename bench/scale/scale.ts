@@ -10,7 +10,7 @@ import { parseArgs, promisify } from 'node:util'
 import { measureChanges, type Changes } from './changes.js'
 import { measureSync, type Sync } from './cold.js'
 import { measureFile, type FileTimes } from './file.js'
-import { figures, machine, type Results } from './report.js'
+import { type Figure, figures, machine, type Results } from './report.js'
 import { measureScrapes, type Scrapes } from './scrapes.js'
 import { measureSweeps, type Sweeps } from './sweep.js'
 import { median } from './timed.js'
@@ -61,24 +61,51 @@ async function measurePart(part: string, services: number, changes: number): Pro
   return measureFile(services)
 }
 
-/** The median of each figure over the rounds. */
-function medians<T extends Part>(each: readonly T[]): T {
+type Pick = (values: readonly number[]) => number
+
+/** One of the rounds' values of each figure. */
+function picked<T extends Part>(each: readonly T[], pick: Pick): T {
   const [first] = each
   const names = Object.keys(first ?? {}) as (keyof T)[]
   return Object.fromEntries(
-    names.map((name) => [name, median(each.map((one) => Number(one[name])))]),
+    names.map((name) => [name, pick(each.map((one) => Number(one[name])))]),
   ) as unknown as T
 }
 
-async function measure(services: string, changes: string, count: number): Promise<Results> {
+interface Rounds {
+  readonly sync: readonly Sync[]
+  readonly changes: readonly Changes[]
+  readonly scrapes: readonly Scrapes[]
+  readonly file: readonly FileTimes[]
+  readonly sweeps: readonly Sweeps[]
+}
+
+async function measure(services: string, changes: string, count: number): Promise<Rounds> {
   const args = ['--services', services, '--changes', changes]
   return {
-    sync: medians(await rounds<Sync>(count, 'sync', args)),
-    changes: medians(await rounds<Changes>(count, 'changes', args)),
-    scrapes: medians(await rounds<Scrapes>(count, 'scrapes', args)),
-    file: medians(await rounds<FileTimes>(1, 'file', args)),
-    sweeps: medians(await rounds<Sweeps>(1, 'sweeps', args)),
+    sync: await rounds<Sync>(count, 'sync', args),
+    changes: await rounds<Changes>(count, 'changes', args),
+    scrapes: await rounds<Scrapes>(count, 'scrapes', args),
+    file: await rounds<FileTimes>(1, 'file', args),
+    sweeps: await rounds<Sweeps>(1, 'sweeps', args),
   }
+}
+
+function resultsBy(pick: Pick, { sync, changes, scrapes, file, sweeps }: Rounds): Results {
+  return {
+    ...{ sync: picked(sync, pick), changes: picked(changes, pick), scrapes: picked(scrapes, pick) },
+    ...{ file: picked(file, pick), sweeps: picked(sweeps, pick) },
+  }
+}
+
+/** Medians, with what they lie between. */
+function figuresOf(all: Rounds): Figure[] {
+  const least = figures(resultsBy((values) => Math.min(...values), all))
+  const most = figures(resultsBy((values) => Math.max(...values), all))
+  return figures(resultsBy(median, all)).map((figure, at) => ({
+    ...figure,
+    ...{ min: least[at]?.value ?? NaN, max: most[at]?.value ?? NaN },
+  }))
 }
 
 async function main(): Promise<number> {
@@ -88,8 +115,7 @@ async function main(): Promise<number> {
     console.log(JSON.stringify(await measurePart(part, Number(services), Number(changes))))
     return 0
   }
-  const results = await measure(services, changes, Number(values.rounds))
-  const lines = figures(results)
+  const lines = figuresOf(await measure(services, changes, Number(values.rounds)))
   for (const { name, value, unit, aim } of lines) {
     const told = aim === undefined ? '' : `aim ${aim}  ${value <= aim ? 'met' : 'MISSED'}`
     console.log(`${name.padEnd(52)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(4)} ${told}`)

@@ -6,6 +6,8 @@ import { otherVip } from './others.js'
 
 const READY_MS = 120_000
 
+let agents = 0
+
 interface Kind {
   readonly name: string
   readonly title: string
@@ -18,31 +20,42 @@ interface Kind {
   readonly service?: (stage: Stage) => object
 }
 
-const limits = (services: number) => ({
+const limits = ({ services, backends = 1, flows }: Demand) => ({
   services: services + 1024,
-  backends: services + 1024,
-  vips: services * 2 + 1024,
-  ports: services * 2 + 1024,
-  slots: Math.max(65_536, services * 8),
+  backends: services + backends + 1024,
+  ...(flows !== undefined && { flows }),
+  vips: services * 4 + backends + 1024,
+  // A service that the edge has as well takes twice as many rows.
+  ports: services * 4 + 1024,
+  slots: Math.max(65_536, (services + backends) * 8),
 })
 
-function definition(kind: Kind, stage: Stage, services: number): Definition {
+function definition(kind: Kind, stage: Stage, demand: Demand): Definition {
+  const { services, backends = 1 } = demand
   // Objects of their own each: YAML writes one that is shared as an alias, as no file of people has.
-  const own = () => ({ ports: [PORT, `${PORT}/udp`], backends: [{ address: stage.address }] })
+  const own = (addresses: readonly string[]) => ({
+    ports: [PORT, `${PORT}/udp`],
+    backends: addresses.map((address) => ({ address })),
+  })
   const others = Array.from({ length: services - 1 }, (_, at) => ({
-    ...{ name: `other-${at}`, network: 'net1', vip: otherVip(at), ...own() },
+    ...{ name: `other-${at}`, network: 'net1', vip: otherVip(at) },
+    ...own([stage.address]),
   }))
-  const measured = { name: 'web', network: 'net1', vip: PLACES.vip, ...own() }
+  const measured = { name: 'web', network: 'net1', vip: PLACES.vip }
   return {
-    agent: { limits: limits(services), sweep: '1h', ...kind.agent },
+    agent: { limits: limits(demand), sweep: '1h', ...kind.agent },
     networks: [{ name: 'net1', subnets: [PLACES.subnet], ...kind.network?.(stage) }],
-    services: [...others, { ...measured, ...kind.service?.(stage) }],
+    services: [
+      ...others,
+      { ...measured, ...own(stage.backends(backends)), ...kind.service?.(stage) },
+    ],
   }
 }
 
-async function setUp(kind: Kind, stage: Stage, { services }: Demand): Promise<InForce> {
-  const agent = new Agent(stage.lab, stage.balancer, kind.name)
-  agent.write(definition(kind, stage, services))
+async function setUp(kind: Kind, stage: Stage, demand: Demand): Promise<InForce> {
+  // Pins have the agent's name, and several may stand at a time.
+  const agent = new Agent(stage.lab, stage.balancer, `${kind.name}-${agents++}`)
+  agent.write(definition(kind, stage, demand))
   agent.start('--detach-on-exit')
   try {
     await agent.ready(READY_MS)
@@ -168,6 +181,6 @@ export function fairleadServices(stage: Stage, services: number): Definition {
     ...{ name: 'rules', title: '', what: '' },
     network: () => ({ attach: { bridge: BRIDGE, interfaces: [NIC] } }),
   }
-  const whole = definition(kind, stage, services)
-  return { ...whole, agent: { ...whole.agent, limits: limits(16_384) } }
+  const whole = definition(kind, stage, { services })
+  return { ...whole, agent: { ...whole.agent, limits: limits({ services: 16_384 }) } }
 }

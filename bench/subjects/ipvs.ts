@@ -20,10 +20,10 @@ function restore(space: Namespace, lines: readonly string[]): Promise<unknown> {
 }
 
 /** One forwarding address for both protocols. */
-function byAddress(vip: string, backend: string, how: string): string[] {
+function byAddress(vip: string, backends: readonly string[], how: string): string[] {
   return ['-t', '-u'].flatMap((protocol) => [
     `-A ${protocol} ${vip}:${PORT} -s rr`,
-    `-a ${protocol} ${vip}:${PORT} -r ${backend}:${PORT} ${how}`,
+    ...backends.map((one) => `-a ${protocol} ${vip}:${PORT} -r ${one}:${PORT} ${how}`),
   ])
 }
 
@@ -56,14 +56,14 @@ function nat(shape: Shape): Subject {
     shape,
     ...(shape === 'wire' && { oneWay: true }),
     unavailable,
-    async setUp(stage, { services }: Demand) {
+    async setUp(stage, { services, backends = 1 }: Demand) {
       await own(stage)
       const others = Array.from({ length: services - 1 }, (_, at) =>
-        byAddress(otherVip(at), stage.address, '-m'),
+        byAddress(otherVip(at), [stage.address], '-m'),
       )
       await restore(stage.balancer, [
         ...others.flat(),
-        ...byAddress(PLACES.vip, stage.address, '-m'),
+        ...byAddress(PLACES.vip, stage.backends(backends), '-m'),
       ])
       return clear(stage)
     },
@@ -82,7 +82,7 @@ function direct(shape: Shape): Subject {
     async setUp(stage) {
       await own(stage)
       await stage.backend.ip('address', 'add', `${PLACES.vip}/32`, 'dev', 'lo')
-      await restore(stage.balancer, byAddress(PLACES.vip, stage.address, '-g'))
+      await restore(stage.balancer, byAddress(PLACES.vip, [stage.address], '-g'))
       return clear(stage)
     },
   }
