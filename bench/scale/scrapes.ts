@@ -70,10 +70,19 @@ async function scrape(metrics: Metrics): Promise<Taken> {
 
 /** A connection of each backend on the first path, as traffic would have left them. */
 function countSomething({ maps, installer }: ScaleScene): void {
-  const counters = maps.get('counters')
-  const paths = maps.constants.paths.length
+  const { paths, ends, handshakeParts } = maps.constants
+  const { ids } = installer
   const row = { packets_in: 9n, bytes_in: 999n, packets_out: 8n, bytes_out: 888n, connections: 1n }
-  const [first] = installer.ids.backends.entries()
-  const perCpu = counters.getPerCpu((first?.[0] ?? 0) * paths)?.map(() => row) ?? []
-  for (const [id] of installer.ids.backends.entries()) counters.setPerCpu(id * paths, perCpu)
+  const counters = maps.get('counters')
+  const cpus = counters.getPerCpu(0)?.map(() => row) ?? []
+  const handshake = { sum_ns: 60_000n, counts: Array.from({ length: 16 }, () => 1n) }
+  const closed = { by: ends.map((end) => (end === 'fin' ? 1n : 0n)) }
+  const shake = (id: number, part: string) =>
+    maps.get('handshakes').set({ id, part: handshakeParts.indexOf(part), path: 0 }, handshake)
+  for (const [id] of ids.backends.entries()) {
+    counters.setPerCpu(id * paths.length, cpus)
+    maps.get('backend_ends').set(id * paths.length, closed)
+    shake(id, 'backend')
+  }
+  for (const [, id] of ids.services.entries()) shake(id, 'client')
 }

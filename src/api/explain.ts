@@ -50,7 +50,7 @@ function figuresOf(
   const times = sum(timed.flatMap(({ counts }) => counts))
   return {
     connections: sum(own(counters).map(({ connections }) => connections)),
-    resets: sum(own(ends).map((row) => row.ends.get('reset') ?? 0)),
+    resets: sum(own(ends).map((row) => new Map(row.ends).get('reset') ?? 0)),
     ...(times > 0 && { handshakeSeconds: sum(timed.map((row) => row.sumSeconds)) / times }),
   }
 }

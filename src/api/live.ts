@@ -154,10 +154,10 @@ export class Live {
     const rows = await readback.counters()
     const [atMs, at] = [performance.now(), new Date()]
     const wanted = new Set([...this.#listeners].flatMap(({ service }) => service ?? []))
-    const handshakes = wanted.size === 0 ? [] : await readback.handshakes()
+    const handshakes = await Promise.all([...wanted].map((service) => readback.handshakes(service)))
     return {
       ...{ atMs, at, services: await tallies(rows), drops: readback.drops() },
-      handshakes: histograms(handshakes, wanted),
+      handshakes: histograms(handshakes.flat()),
     }
   }
 
@@ -247,10 +247,10 @@ function rateBetween(before: Totals | undefined, now: Totals, seconds: number): 
   return rate
 }
 
-function histograms(rows: readonly Handshakes[], wanted: ReadonlySet<string>): Histograms {
+function histograms(rows: readonly Handshakes[]): Histograms {
   const found = new Map<string, Map<string, number[]>>()
   for (const { service, backend = '', part, counts } of rows) {
-    if (part !== 'backend' || !wanted.has(service)) continue
+    if (part !== 'backend') continue
     let own = found.get(service)
     if (!own) found.set(service, (own = new Map<string, number[]>()))
     own.set(backend, summed([own.get(backend) ?? [], counts]))

@@ -9,6 +9,7 @@ import type { Installer } from './install.js'
 import type { HandshakeRow } from './leftCounts.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { readRuns, wide } from './runs.js'
+import type { KernelMap } from './tables.js'
 
 const BATCH = 1024
 const IDS_AT_ONCE = 1024
@@ -45,6 +46,14 @@ export class FlowTallies {
     const of = (id: number): Handshakes[] => this.#handshakesOf(id)
     if (service !== undefined) return this.#idOf(service).flatMap(of)
     return this.#whole((pace) => this.#handshakesInTurns(pace), of)
+  }
+
+  /** Of services as a whole: one row for each path and part. */
+  handshakesOfServices(): Promise<Handshakes[]> {
+    return this.#whole(
+      (pace) => this.#handshakeSumsInTurns(pace),
+      (id) => mergeHandshakes(this.#handshakesOf(id)),
+    )
   }
 
   #idOf(service: ServiceKey): number[] {
@@ -121,7 +130,7 @@ export class FlowTallies {
       rows.push({ service, backend: backend.address, path, ends })
     })
     const left = new Map<string, Map<string, number>>()
-    const add = (id: number, path: Path, ends: ReadonlyMap<string, number>): void => {
+    const add = (id: number, path: Path, ends: BackendEnds['ends']): void => {
       const key = `${path} ${ids.services.keyOf(id) ?? ''}`
       const sum = left.get(key) ?? new Map<string, number>()
       for (const [reason, count] of ends) sum.set(reason, (sum.get(reason) ?? 0) + count)
@@ -136,7 +145,7 @@ export class FlowTallies {
     })
     for (const [key, ends] of left) {
       const [path = '', service = ''] = key.split(' ')
-      rows.push({ service, path: path as Path, ends })
+      rows.push({ service, path: path as Path, ends: [...ends] })
     }
     return rows
   }
@@ -146,7 +155,7 @@ export class FlowTallies {
     name: string,
     ids: readonly number[],
     reasons: readonly string[],
-    show: (id: number, path: Path, ends: ReadonlyMap<string, number>) => void,
+    show: (id: number, path: Path, ends: BackendEnds['ends']) => void,
   ): void {
     const { maps } = this.#parts
     const { paths } = maps.constants
@@ -154,39 +163,75 @@ export class FlowTallies {
       const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4)
       const perRow = words.length / Math.max(1, count)
       for (let row = 0; row < count; row++) {
-        const ends = new Map<string, number>()
-        reasons.forEach((reason, i) => {
-          const ended = wide(words, row * perRow + 2 * i)
-          if (ended > 0) ends.set(reason, ended)
-        })
+        let used = 0
+        for (let i = row * perRow; i < (row + 1) * perRow; i++) used |= words[i] ?? 0
         const path = paths[(first + row) % paths.length]
-        if (ends.size === 0 || path === undefined) continue
+        if (used === 0 || path === undefined) continue
+        const ends: [string, number][] = []
+        for (const [i, reason] of reasons.entries()) {
+          const ended = wide(words, row * perRow + 2 * i)
+          if (ended > 0) ends.push([reason, ended])
+        }
         show(Math.floor((first + row) / paths.length), path as Path, ends)
       }
     }
   }
 
   async #handshakesInTurns(pace: Pace): Promise<Handshakes[]> {
-    const map = this.#parts.maps.get('handshakes')
     const rows: Handshakes[] = []
+    await this.#walkHandshakes(pace, (key, read) => {
+      const row = this.#handshakesRow(key, read())
+      if (row !== undefined) rows.push(row)
+    })
+    return rows
+  }
+
+  /** Without a row of each backend on the way: 100,000 of them are work for the collector. */
+  async #handshakeSumsInTurns(pace: Pace): Promise<Handshakes[]> {
+    const { ids } = this.#parts.installer
+    const { paths, handshakeParts } = this.#parts.maps.constants
+    const sums = new Map<number, { readonly key: HandshakeKey; readonly counted: Sum }>()
+    await this.#walkHandshakes(pace, ({ id, part, path }, read) => {
+      const ofBackend = handshakeParts[part] === 'backend'
+      const service = ofBackend ? ids.backends.backendOf(id)?.service : id
+      if (service === undefined) return
+      const client = Number(handshakeParts[part] === 'client')
+      const at = (service * 2 + client) * paths.length + path
+      const sum = sums.get(at)
+      if (sum !== undefined) read(sum.counted)
+      else {
+        const part = handshakeParts.indexOf(client === 1 ? 'client' : 'left')
+        sums.set(at, { key: { id: service, part, path }, counted: read() })
+      }
+    })
+    return [...sums.values()].flatMap(({ key, counted }) => this.#handshakesRow(key, counted) ?? [])
+  }
+
+  /** Shows each row once. */
+  async #walkHandshakes(
+    pace: Pace,
+    show: (key: HandshakeKey, read: (to?: Sum) => Sum) => void,
+  ): Promise<void> {
+    const { maps } = this.#parts
+    const { paths, handshakeParts } = maps.constants
+    const map = maps.get('handshakes')
+    const add = rowAdder(map)
     // A table that is written to while it is walked may show a row twice.
-    const seen = new Set<string>()
+    const seen = new Set<number>()
     let cursor: Uint8Array | undefined
     do {
       const { keys, values, count, next } = map.raw.lookupBatch(cursor, BATCH, false)
+      const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4)
       for (let i = 0; i < count; i++) {
         const key = map.keyCodec.decode(keys, i * map.keySize) as unknown as HandshakeKey
-        const text = `${key.id} ${key.part} ${key.path}`
-        if (seen.has(text)) continue
-        seen.add(text)
-        const value = map.valueCodec.decode(values, i * map.valueSize)
-        const row = this.#handshakesRow(key, value as unknown as HandshakeRow)
-        if (row !== undefined) rows.push(row)
+        const number = (key.id * handshakeParts.length + key.part) * paths.length + key.path
+        if (seen.has(number)) continue
+        seen.add(number)
+        show(key, (to) => add(words, (i * map.valueSize) / 4, to))
       }
       cursor = next
       if (pace.due) await pace.rest()
     } while (cursor !== undefined && seen.size <= map.maxEntries)
-    return rows
   }
 
   #handshakesOf(service: number): Handshakes[] {
@@ -200,29 +245,63 @@ export class FlowTallies {
     return owners.flatMap((owner) =>
       constants.paths.flatMap((_, path) => {
         const value = map.get({ ...owner, path }) as HandshakeRow | undefined
-        const row = value && this.#handshakesRow({ ...owner, path }, value)
+        const row = value && this.#handshakesRow({ ...owner, path }, numbersOf(value))
         return row === undefined ? [] : [row]
       }),
     )
   }
 
   /** undefined: nobody has the id any more. */
-  #handshakesRow(key: HandshakeKey, row: HandshakeRow): Handshakes | undefined {
+  #handshakesRow(key: HandshakeKey, counted: Sum): Handshakes | undefined {
     const { installer, maps } = this.#parts
     const { ids } = installer
-    const part = maps.constants.handshakeParts[key.part]
+    const counts = maps.constants.handshakeParts[key.part]
+    const part = counts === 'client' ? counts : 'backend'
     const path = maps.constants.paths[key.path]
-    const backend = part === 'backend' ? ids.backends.backendOf(key.id) : undefined
-    const owner = part === 'backend' ? (backend?.service ?? 0) : key.id
+    const backend = counts === 'backend' ? ids.backends.backendOf(key.id) : undefined
+    const owner = counts === 'backend' ? (backend?.service ?? 0) : key.id
     const service = ids.services.keyOf(owner)
     if (service === undefined || path === undefined) return undefined
-    return {
-      service,
-      ...(backend && { backend: backend.address }),
-      path: path as Path,
-      part: part === 'client' ? 'client' : 'backend',
-      sumSeconds: Number(row.sum_ns) / 1e9,
-      counts: row.counts.map(Number),
-    }
+    const row: Handshakes = { service, path: path as Path, part, ...counted }
+    return backend === undefined ? row : { ...row, backend: backend.address }
   }
+}
+
+interface Sum {
+  sumSeconds: number
+  readonly counts: number[]
+}
+
+function numbersOf({ sum_ns, counts }: HandshakeRow): Sum {
+  return { sumSeconds: Number(sum_ns) / 1e9, counts: counts.map(Number) }
+}
+
+/** Not by the codec, as in readback.ts: it alone knows what is where, and is asked that once. */
+function rowAdder(map: KernelMap): (words: Uint32Array, from: number, to?: Sum) => Sum {
+  const numbered = BigUint64Array.from({ length: map.valueSize / 8 }, (_, i) => BigInt(i))
+  const row = map.valueCodec.decode(new Uint8Array(numbered.buffer)) as unknown as HandshakeRow
+  const sum = Number(row.sum_ns) * 2
+  const places = row.counts.map((place) => Number(place) * 2)
+  return (words, from, to = { sumSeconds: 0, counts: places.map(() => 0) }) => {
+    to.sumSeconds += wide(words, from + sum) / 1e9
+    for (let i = 0; i < places.length; i++) {
+      const count = wide(words, from + (places[i] ?? 0))
+      if (count !== 0) to.counts[i] = (to.counts[i] ?? 0) + count
+    }
+    return to
+  }
+}
+
+/** Rows of one service, path and part become one. */
+function mergeHandshakes(rows: readonly Handshakes[]): Handshakes[] {
+  const merged = new Map<string, Handshakes>()
+  for (const { service, path, part, sumSeconds, counts } of rows) {
+    const key = `${path} ${part} ${service}`
+    const before = merged.get(key)
+    merged.set(key, {
+      ...{ service, path, part, sumSeconds: sumSeconds + (before?.sumSeconds ?? 0) },
+      counts: counts.map((count, i) => count + (before?.counts[i] ?? 0)),
+    })
+  }
+  return [...merged.values()]
 }

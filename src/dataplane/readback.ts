@@ -195,6 +195,10 @@ export class KernelReadback implements Readback {
     return this.#tallies.handshakes(service)
   }
 
+  handshakesOfServices(): Promise<Handshakes[]> {
+    return this.#tallies.handshakesOfServices()
+  }
+
   lostEvents(): Readonly<Record<string, number>> {
     return this.#tallies.lostEvents()
   }

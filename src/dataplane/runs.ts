@@ -48,8 +48,11 @@ export function* readRange(map: KernelMap, first: number, end: number): Generato
 
 /** 64 bits of a counter; beyond 2^53 it is as exact as a number can be. */
 export function wide(words: Uint32Array, at: number): number {
-  const [one = 0, other = 0] = [words[at], words[at + 1]]
-  return LITTLE ? one + other * 2 ** 32 : other + one * 2 ** 32
+  const one = words[at] ?? 0
+  const other = words[at + 1] ?? 0
+  // Most are small: such a sum stays a small integer.
+  if (LITTLE) return other === 0 ? one : one + other * 2 ** 32
+  return one === 0 ? other : other + one * 2 ** 32
 }
 
 const LITTLE = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1

@@ -211,16 +211,13 @@ async function readKernel(
   // At once: what a service had counted that leaves now would be told twice, or not at all.
   const departed = readback.departed()
   const rows = detailed ? counted : await from.sumOfServices(counted)
-  const node = await from.sumOfNode([...counted, ...departed])
+  const node = await from.sumOfNode([...rows, ...departed])
   const backendEnds = await readback.backendEnds()
   const closed = detailed ? backendEnds : await from.endsOfServices(backendEnds)
-  const timed = await readback.handshakes()
-  const handshakes = timed.filter(({ part }) => part === 'backend')
-  const shaken = detailed ? handshakes : await from.handshakesOfServices(handshakes)
-  // One row a service already.
-  const ofClients = timed
-    .filter(({ part }) => part === 'client')
-    .map((row) => ({ ...row, backend: null }))
+  const timed = await (detailed ? readback.handshakes() : readback.handshakesOfServices())
+  const ofBackends = timed.filter(({ part }) => part === 'backend')
+  const shaken = detailed ? ofBackends : from.ofServices(ofBackends)
+  const ofClients = from.ofServices(timed.filter(({ part }) => part === 'client'))
   const lost = readback.lostEvents()
   const ends = readback.ends()
   const drops = readback.drops()
@@ -242,8 +239,8 @@ async function readKernel(
     nodeBytesOut: () => from.nodeSamples(node, 'bytesOut'),
     ends: () => from.reasonSamples('reason', ends),
     closed: () => from.closedSamples(closed, texts),
-    handshake: () => from.handshakeSamples(shaken, texts),
-    clientHandshake: () => from.handshakeSamples(ofClients, texts),
+    handshake: () => from.handshakeSamples(shaken, detailed, texts),
+    clientHandshake: () => from.handshakeSamples(ofClients, detailed, texts),
     eventsLost: () =>
       Object.entries(lost).map(([reason, value]) => ({ labels: { reason }, value })),
     drops: () => from.reasonSamples('reason', drops),

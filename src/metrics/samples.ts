@@ -119,36 +119,28 @@ export function* inactiveSamples(rows: Rows, texts: LabelTexts): Generator<Sampl
 
 /** How flows ended, of services as a whole. Others run meanwhile. */
 export async function endsOfServices(rows: readonly BackendEnds[]): Promise<ServiceEnds[]> {
-  const sums = new Map<string, ServiceEnds & { readonly ends: Map<string, number> }>()
+  const sums = new Map<ServiceKey, (Omit<ServiceEnds, 'ends'> & { ends: [string, number][] })[]>()
   const pace = new Pace()
   for (const { service, path, ends } of rows) {
-    const key = `${path} ${service}`
-    let sum = sums.get(key)
-    if (sum === undefined) {
-      sum = { service, path, backend: null, ends: new Map<string, number>() }
-      sums.set(key, sum)
+    let own = sums.get(service)
+    if (own === undefined) sums.set(service, (own = []))
+    let sum = own.find((one) => one.path === path)
+    if (sum === undefined) own.push((sum = { service, path, backend: null, ends: [] }))
+    for (const [reason, count] of ends) {
+      const same = sum.ends.find(([one]) => one === reason)
+      if (same === undefined) sum.ends.push([reason, count])
+      else same[1] += count
     }
-    for (const [reason, count] of ends) sum.ends.set(reason, (sum.ends.get(reason) ?? 0) + count)
     if (pace.due) await pace.rest()
   }
-  return [...sums.values()]
+  return [...sums.values()].flat()
 }
 
-/** The backends' part of handshakes, of services as a whole. Others run meanwhile. */
-export async function handshakesOfServices(
-  rows: readonly Handshakes[],
-): Promise<ServiceHandshakes[]> {
-  const sums = new Map<string, ServiceHandshakes>()
-  const pace = new Pace()
-  for (const row of rows) {
-    const key = `${row.path} ${row.service}`
-    const sum = sums.get(key)
-    const counts = row.counts.map((count, i) => count + (sum?.counts[i] ?? 0))
-    const sumSeconds = row.sumSeconds + (sum?.sumSeconds ?? 0)
-    sums.set(key, { ...row, backend: null, counts, sumSeconds })
-    if (pace.due) await pace.rest()
-  }
-  return [...sums.values()]
+/** Rows of services as a whole, as such. */
+export function ofServices(rows: readonly Handshakes[]): ServiceHandshakes[] {
+  return rows.map(({ service, path, part, sumSeconds, counts }) => ({
+    ...{ service, path, part, sumSeconds, counts, backend: null },
+  }))
 }
 
 export function* closedSamples(
@@ -163,18 +155,26 @@ export function* closedSamples(
   }
 }
 
-/** Of a histogram: what it has in each of HANDSHAKE_BOUNDS_SECONDS and below, and in all. */
+const FINE = [...HANDSHAKE_BOUNDS_SECONDS, '+Inf'].map((bound) => `,le="${bound}"`)
+/** Powers of ten alone; undefined: what is in it is told with the next. */
+const COARSE = FINE.map((label) => (/"(0\.0*)?1"|Inf/.test(label) ? label : undefined))
+
+/**
+ * Of a histogram: what it has in each of HANDSHAKE_BOUNDS_SECONDS and below, and in all. Without
+ * detail of some of these bounds: so many series are too many when there are many services.
+ */
 export function* handshakeSamples(
   rows: readonly (Handshakes | ServiceHandshakes)[],
+  detailed: boolean,
   texts: LabelTexts,
 ): Generator<Sample> {
+  const bounds = detailed ? FINE : COARSE
   for (const row of rows) {
     const labels = texts.ofRow(row)
     let below = 0
-    for (const [i, count] of row.counts.entries()) {
-      below += count
-      const bound = HANDSHAKE_BOUNDS_SECONDS[i] ?? '+Inf'
-      yield { labels: `${labels},le="${bound}"`, value: below, suffix: '_bucket' }
+    for (const [i, bound] of bounds.entries()) {
+      below += row.counts[i] ?? 0
+      if (bound !== undefined) yield { labels: labels + bound, value: below, suffix: '_bucket' }
     }
     yield { labels, value: row.sumSeconds, suffix: '_sum' }
     yield { labels, value: below, suffix: '_count' }

@@ -34,8 +34,8 @@ export interface BackendEnds {
   /** Canonical address; absent: of backends that have left the service. */
   readonly backend?: string
   readonly path: Path
-  /** By reason, as in `ends()`; those that are 0 may be left out. */
-  readonly ends: ReadonlyMap<string, number>
+  /** Reasons, as in `ends()`, and how often; those that are 0 may be left out. */
+  readonly ends: readonly (readonly [string, number])[]
 }
 
 /** How long handshakes took, of those that were timed. All only grow. */
@@ -114,6 +114,8 @@ export interface Readback {
   backendEnds(service?: ServiceKey): Promise<BackendEnds[]>
   /** Others run meanwhile. @param service of that one alone */
   handshakes(service?: ServiceKey): Promise<Handshakes[]>
+  /** The same of services as a whole: one row for each path and part, without a backend. */
+  handshakesOfServices(): Promise<Handshakes[]>
   /** Events that those who watch were not told: `rate` (more than may be told), `room` (unread). */
   lostEvents(): Readonly<Record<string, number>>
   /**

@@ -8,7 +8,9 @@ import { serviceKey } from '../../../src/model/types.js'
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 
 export type Report = {
-  -readonly [Key in Exclude<keyof Readback, 'flows'>]: Awaited<ReturnType<Readback[Key]>>
+  -readonly [Key in Exclude<keyof Readback, 'flows' | 'handshakesOfServices'>]: Awaited<
+    ReturnType<Readback[Key]>
+  >
 } & { flows: Flow[] }
 
 /** A kernel side that tells what it is told to tell, and counts how often it is asked. */
@@ -41,8 +43,22 @@ export class FixtureReadback implements Readback {
     return Promise.resolve(this.report.backendEnds)
   }
 
-  handshakes(): Promise<Report['handshakes']> {
-    return Promise.resolve(this.report.handshakes)
+  handshakes(only?: ServiceKey): Promise<Report['handshakes']> {
+    const { handshakes } = this.report
+    return Promise.resolve(handshakes.filter(({ service }) => (only ?? service) === service))
+  }
+
+  handshakesOfServices(): Promise<Report['handshakes']> {
+    const merged = new Map<string, Report['handshakes'][number]>()
+    for (const { service, path, part, sumSeconds, counts } of this.report.handshakes) {
+      const key = `${service} ${path} ${part}`
+      const before = merged.get(key)
+      merged.set(key, {
+        ...{ service, path, part, sumSeconds: sumSeconds + (before?.sumSeconds ?? 0) },
+        counts: counts.map((count, at) => count + (before?.counts[at] ?? 0)),
+      })
+    }
+    return Promise.resolve([...merged.values()])
   }
 
   lostEvents(): Report['lostEvents'] {
@@ -155,12 +171,12 @@ export function report(): Report {
     backendEnds: [
       {
         ...{ service: 'overlay1/vote', backend: '10.0.0.5', path: 'tc' },
-        ends: new Map([
+        ends: [
           ['fin', 5],
           ['reset', 1],
-        ]),
+        ],
       },
-      { service: 'overlay1/vote', path: 'tc', ends: new Map([['gone', 2]]) },
+      { service: 'overlay1/vote', path: 'tc', ends: [['gone', 2]] },
     ],
     handshakes: [
       handshake('10.0.0.5', 'backend', [0, 2, 0, 1]),

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { definitions } from '../../../src/metrics/definitions.js'
 import { Metrics } from '../../../src/metrics/metrics.js'
 import type { State } from '../../../src/model/types.js'
@@ -252,6 +252,26 @@ t.test('others get their turn while a large state is rendered', async (t) => {
   t.ok(turns > 1, `${turns} turns`)
 })
 
+/** Beyond the limit histograms have powers of ten alone, and the same in each. */
+function histogramsAgree(
+  t: Test,
+  each: ReadonlyMap<string, Family>,
+  whole: ReadonlyMap<string, Family>,
+): void {
+  for (const name of ['handshake_seconds', 'client_handshake_seconds']) {
+    const sums = new Map<string, number>()
+    for (const [series, value] of each.get(`fairlead_${name}`)?.samples ?? []) {
+      const key = series.replace(/backend="[^"]*",/, '')
+      sums.set(key, (sums.get(key) ?? 0) + value)
+    }
+    const found = whole.get(`fairlead_${name}`)?.samples ?? new Map<string, number>()
+    const bounds = [...found.keys()].flatMap((series) => /le="([^"]*)"/.exec(series)?.[1] ?? [])
+    t.same(bounds, ['0.0001', '0.001', '0.01', '0.1', '1', '+Inf'], name)
+    t.equal(found.size, bounds.length + 2, 'with sum and count')
+    for (const [series, value] of found) t.equal(value, sums.get(series), series)
+  }
+}
+
 t.test('with more backends than the limit, series are of services as a whole', async (t) => {
   const names = ['packets_total', 'bytes_total', 'connections_total', 'connections_active']
   const sumsOf = (families: Map<string, Family>): Map<string, number> => {
@@ -271,6 +291,7 @@ t.test('with more backends than the limit, series are of services as a whole', a
   for (const name of names)
     t.notMatch([...(whole.get(`fairlead_${name}`)?.samples.keys() ?? [])].join(), /backend=/)
   t.ok((whole.get('fairlead_packets_total')?.samples.size ?? 0) > 0)
+  histogramsAgree(t, each, whole)
   for (const name of ['backend_weight', 'backend_state', 'backend_healthy'])
     t.equal(whole.get(`fairlead_${name}`)?.samples.size, 0, name)
   t.equal(value(whole, 'fairlead_backends'), 2)
