@@ -9,6 +9,7 @@ import { refuseLive } from './api/claimSocket.js'
 import { HttpServer } from './api/httpServer.js'
 import { Journal } from './api/journal.js'
 import { Live } from './api/live.js'
+import type { ChangeView } from './api/liveSchema.js'
 import type { ApiOptions } from './api/routes.js'
 import { Token } from './api/token.js'
 import { version } from './api/version.js'
@@ -63,10 +64,18 @@ export interface AgentOptions {
   readonly objectDir?: string
 }
 
-function openLog({ log: { level, format } }: Config): Logger {
-  if (format === 'json') return pino({ level })
-  const stream = pretty({ colorize: process.stdout.isTTY, ignore: 'pid,hostname' })
-  return pino({ level }, stream)
+/** @param revision of the state in force, for each line */
+function openLog({ log: { level, format } }: Config, revision: () => number): Logger {
+  const options = { level, mixin: () => ({ revision: revision() }) }
+  if (format === 'json') return pino(options)
+  const colorize = process.stdout.isTTY
+  return pino(options, pretty({ colorize, ignore: 'pid,hostname', singleLine: true }))
+}
+
+/** What sources and checks have not told of already. */
+function logChanges(log: Logger, changes: readonly ChangeView[]): void {
+  for (const { revision, kind, subject, backend, from, to } of changes)
+    if (!kind.startsWith('problem')) log.info({ revision, subject, backend, from, to }, kind)
 }
 
 /** Problems of the sinks, as one more source each, so that they are seen where all others are. */
@@ -189,7 +198,8 @@ function endSignal(): Promise<string> {
 export async function runAgent(options: AgentOptions): Promise<void> {
   const supervisor = takeNotifierSettings()
   const { config, reading } = await readConfig(options.configPath, options.overrides)
-  const log = openLog(config)
+  let revision = 0
+  const log = openLog(config, () => revision)
   // From here on, so that what is begun is ended in order, and a reload asked for early ends nothing.
   const ended = endSignal()
   let reload = (): Promise<void> => Promise.resolve()
@@ -267,10 +277,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const answering = (): void => notifier.ready()
   const distributor = new Distributor(dataplane, dns, metrics.changes, answering, onError)
   const journal = new Journal({ health: () => health })
+  journal.onChanges((changes) => logChanges(log, changes))
   let waiting = config.docker !== undefined
   const tell = (state: State): void => {
     if (waiting || state.revision === 0) return
-    log.info({ revision: state.revision, services: state.services.size }, 'new state')
+    revision = state.revision
+    log.info({ services: state.services.size }, 'new state')
     journal.note(state)
     metrics.changes.stated(state.revision)
     distributor.send(state)
