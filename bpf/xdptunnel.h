@@ -98,7 +98,8 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct bpf_fib_loo
  *
  * Where the neighbour is known and on the same wire, it is done here. Else tc resolves
  * it: a tunnelled packet needs no more than routing; one that stays as it was dialled is
- * decided upon there, from the same flow.
+ * decided upon there, from the same flow. The frame is read again only where it is
+ * translated.
  */
 static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __be16 port,
 				       __u32 ticket, const bool v6)
@@ -107,14 +108,13 @@ static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __b
 	struct via *via = via_of(backend_id);
 	__u32 bytes = xdp_bytes(ctx);
 	struct bpf_fib_lookup fib = {};
-	struct packet pkt = {};
 	const struct addr *to;
+	struct packet pkt;
 	__u32 overhead;
 	struct addr own;
 	long result;
 
-	xdp_parse(ctx, &pkt, v6);
-	if (!via || !backend || pkt.kind != PACKET_FLOW)
+	if (!via || !backend)
 		return note(ctx, EDGE_DECIDE);
 	to = (const void *)via->addr;
 	overhead = via_overhead(via, v6);
@@ -138,9 +138,14 @@ static __always_inline int send_beyond(struct xdp_md *ctx, __u32 backend_id, __b
 		observe_traffic(ticket, DIR_IN, 1, bytes);
 		return transmit(ctx, &fib);
 	}
-	if (via->kind == VIA_ENTRY && xdp_nat(ctx, &pkt, (const struct addr *)backend->addr,
-					      pkt.sport, port, v6) != DROP_NONE)
-		return xdp_drop(DROP_REWRITE);
+	if (via->kind == VIA_ENTRY) {
+		__builtin_memset(&pkt, 0, sizeof(pkt));
+		xdp_parse(ctx, &pkt, v6);
+		if (pkt.kind != PACKET_FLOW ||
+		    xdp_nat(ctx, &pkt, (const struct addr *)backend->addr, pkt.sport, port, v6) !=
+			    DROP_NONE)
+			return xdp_drop(DROP_REWRITE);
+	}
 	if (xdp_encapsulate(ctx, &own, to, bytes, v6))
 		return xdp_drop(DROP_REWRITE);
 	count_packet(backend_id, PATH_XDP, DIR_IN, 1, bytes);
