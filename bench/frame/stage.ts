@@ -4,7 +4,7 @@
  * client is, so that packets leave by the NIC that they came in by. There is no other way between them:
  * whatever arrives was carried by the balancer.
  */
-import type { Namespace, NetLab } from '../../test/lib/netns.js'
+import { type Namespace, type NetLab, run } from '../../test/lib/netns.js'
 import type { Shape } from './subject.js'
 
 /** Addresses, the same on every stage. */
@@ -35,6 +35,7 @@ export class Stage {
   private constructor(
     readonly lab: NetLab,
     readonly shape: Shape,
+    /** Where the client is another machine, the balancer's own: nothing is to be done in it. */
     readonly client: Namespace,
     readonly balancer: Namespace,
     /** On the wire the client's own. */
@@ -49,6 +50,18 @@ export class Stage {
     const stage = new Stage(lab, shape, client, balancer, backend)
     await stage.wire()
     await stage.offloads(whole)
+    return stage
+  }
+
+  /** Behind a NIC of this machine, which is the balancer's until giveNic(). The client is elsewhere. */
+  static async atNic(lab: NetLab, nic: string): Promise<Stage> {
+    const balancer = await lab.namespace('l')
+    const backend = await lab.namespace('b')
+    const stage = new Stage(lab, 'local', balancer, balancer, backend)
+    await takeNic(balancer, nic, `${PLACES.balancer}/24`)
+    await stage.container()
+    await balancer.ip('route', 'add', PLACES.crowdNet, 'via', PLACES.client)
+    await balancer.sysctl('net.ipv4.ip_forward', '1')
     return stage
   }
 
@@ -75,7 +88,7 @@ export class Stage {
   }
 
   private async wire(): Promise<void> {
-    const { lab, client, balancer, backend, shape, address } = this
+    const { lab, client, balancer, shape, address } = this
     const ends = shape === 'local' ? [PLACES.client] : [PLACES.client, address]
     // Before there are interfaces, which take it over: a redirect for each packet is no balancing.
     await balancer.sysctl('net.ipv4.conf.all.send_redirects', '0')
@@ -84,15 +97,18 @@ export class Stage {
       { space: client, link: NIC, addresses: ends.map((end) => `${end}/24`) },
       { space: balancer, link: NIC, addresses: [`${PLACES.balancer}/24`] },
     )
-    if (shape === 'local') {
-      await lab.bridge(balancer, BRIDGE, [`${PLACES.gateway}/${BITS}`])
-      const addresses = [`${address}/${BITS}`]
-      await lab.plug(balancer, backend, { addresses, bridge: BRIDGE, hostLink: BACKEND_LINK })
-      await backend.ip('route', 'add', 'default', 'via', PLACES.gateway)
-    }
+    if (shape === 'local') await this.container()
     await client.ip('route', 'add', 'default', 'via', PLACES.balancer)
     await balancer.ip('route', 'add', PLACES.crowdNet, 'via', PLACES.client)
     await balancer.sysctl('net.ipv4.ip_forward', '1')
+  }
+
+  private async container(): Promise<void> {
+    const { lab, balancer, backend, address } = this
+    await lab.bridge(balancer, BRIDGE, [`${PLACES.gateway}/${BITS}`])
+    const addresses = [`${address}/${BITS}`]
+    await lab.plug(balancer, backend, { addresses, bridge: BRIDGE, hostLink: BACKEND_LINK })
+    await backend.ip('route', 'add', 'default', 'via', PLACES.gateway)
   }
 
   /** The balancer receives through NAPI, as from a NIC. */
@@ -123,4 +139,22 @@ export class Stage {
     for (const space of new Set([this.client, this.balancer, this.backend]))
       await this.lab.remove(space)
   }
+}
+
+/** Moves an interface of this process' namespace into another, where it is NIC. */
+export async function takeNic(
+  space: Namespace,
+  nic: string,
+  ...addresses: string[]
+): Promise<void> {
+  await run('ip', ['link', 'set', nic, 'down'])
+  await run('ip', ['link', 'set', nic, 'netns', space.name, 'name', NIC])
+  for (const address of addresses) await space.ip('address', 'add', address, 'dev', NIC)
+  await space.ip('link', 'set', NIC, 'up')
+}
+
+/** Gives it back, without addresses. */
+export async function giveNic(space: Namespace, nic: string): Promise<void> {
+  await space.ip('link', 'set', NIC, 'down')
+  await space.ip('link', 'set', NIC, 'netns', `${process.pid}`, 'name', nic)
 }

@@ -37,7 +37,7 @@ static int bound(const struct options *options, int type)
 	return fd;
 }
 
-static int connected(const struct options *options, int type)
+int connected(const struct options *options, int type)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(options->port)};
 	struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
@@ -61,7 +61,7 @@ static int accepted(int listener)
 	return fd;
 }
 
-static void hurry(int fd)
+void hurry(int fd)
 {
 	int on = 1;
 
@@ -82,9 +82,9 @@ static void get(int fd)
 	need(recv(fd, message, sizeof(message), MSG_WAITALL) == sizeof(message), "recv");
 }
 
-static void print(const struct options *options, uint64_t cost)
+void print_cost(uint64_t units, uint64_t cost)
 {
-	printf("{\"units\":%llu,\"cost\":%llu}\n", (unsigned long long)options->count,
+	printf("{\"units\":%llu,\"cost\":%llu}\n", (unsigned long long)units,
 	       (unsigned long long)cost);
 }
 
@@ -100,7 +100,7 @@ void run_udp(const struct options *options)
 		put(client);
 		get(server);
 	}
-	print(options, now(options) - begun);
+	print_cost(options->count, now(options) - begun);
 }
 
 static int ascending(const void *a, const void *b)
@@ -113,6 +113,17 @@ static int ascending(const void *a, const void *b)
 static uint64_t at(const uint64_t *sorted, uint64_t count, double share)
 {
 	return sorted[(uint64_t)((count - 1) * share)];
+}
+
+/* print_times() - sorts them. */
+void print_times(const struct options *options, uint64_t *times, uint64_t cost)
+{
+	qsort(times, options->count, sizeof(*times), ascending);
+	printf("{\"units\":%llu,\"cost\":%llu,\"p50\":%llu,\"p99\":%llu,\"p999\":%llu}\n",
+	       (unsigned long long)options->count, (unsigned long long)cost,
+	       (unsigned long long)at(times, options->count, 0.5),
+	       (unsigned long long)at(times, options->count, 0.99),
+	       (unsigned long long)at(times, options->count, 0.999));
 }
 
 /* One connection, a question and an answer at a time. */
@@ -141,15 +152,10 @@ void run_pingpong(const struct options *options)
 	}
 	then = now(options) - begun;
 	if (options->ticks) {
-		print(options, then);
+		print_cost(options->count, then);
 		return;
 	}
-	qsort(times, options->count, sizeof(*times), ascending);
-	printf("{\"units\":%llu,\"cost\":%llu,\"p50\":%llu,\"p99\":%llu,\"p999\":%llu}\n",
-	       (unsigned long long)options->count, (unsigned long long)then,
-	       (unsigned long long)at(times, options->count, 0.5),
-	       (unsigned long long)at(times, options->count, 0.99),
-	       (unsigned long long)at(times, options->count, 0.999));
+	print_times(options, times, then);
 }
 
 static void one_connection(const struct options *options, int listener)
@@ -177,7 +183,7 @@ void run_connect(const struct options *options)
 			begun = now(options);
 		one_connection(options, listener);
 	}
-	print(options, now(options) - begun);
+	print_cost(options->count, now(options) - begun);
 }
 
 /* Sends for a while into a process that reads; the cost is of so many bytes received. */
@@ -201,8 +207,7 @@ void run_stream(const struct options *options)
 	while ((length = recv(server, chunk, sizeof(chunk), 0)) > 0)
 		bytes += length;
 	need(length == 0, "recv");
-	printf("{\"units\":%llu,\"cost\":%llu}\n", (unsigned long long)bytes,
-	       (unsigned long long)(now(options) - begun));
+	print_cost(bytes, now(options) - begun);
 	waitpid(child, NULL, 0);
 }
 
@@ -212,5 +217,5 @@ void run_loop(const struct options *options)
 	uint64_t begun = now(options), i = options->count;
 
 	asm volatile("1: .rept 18\n nop\n .endr\n dec %0\n jnz 1b" : "+r"(i) : : "cc");
-	print(options, now(options) - begun);
+	print_cost(options->count, now(options) - begun);
 }

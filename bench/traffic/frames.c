@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <netinet/ether.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -128,14 +129,20 @@ static void generate(struct bpf_object *object, const struct options *options, _
 	*scale = (double)count / (monotonic() - ns);
 }
 
-void run_frames(const struct options *options)
+static void tally_read(struct bpf_object *object, struct frame_tally *tally)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".bss");
+	__u32 zero = 0;
+
+	need(map && !bpf_map_lookup_elem(bpf_map__fd(map), &zero, tally), ".bss");
+}
+
+/* In the client's namespace afterwards. */
+static struct bpf_object *generator_load(const struct options *options)
 {
 	struct bpf_object *object = bpf_object__open_file(options->object, NULL);
 	struct frame_settings settings = {};
-	struct frame_tally tally;
 	struct bpf_map *map;
-	double scale;
-	__u32 zero = 0;
 
 	need(object, "the generator");
 	enter(options->client);
@@ -143,16 +150,74 @@ void run_frames(const struct options *options)
 	map = bpf_object__find_map_by_name(object, ".rodata");
 	need(map && !bpf_map__set_initial_value(map, &settings, sizeof(settings)), ".rodata");
 	need(!bpf_object__load(object), "load");
+	return object;
+}
+
+static __u64 frames_of(const struct options *options)
+{
+	return options->warm / BATCH_FRAMES * BATCH_FRAMES +
+	       options->count / BATCH_FRAMES * BATCH_FRAMES + BATCH_FRAMES;
+}
+
+static void tally_print(const struct options *options, const struct frame_tally *tally,
+			double scale)
+{
+	printf("{\"units\":%llu,\"cost\":%.0f,\"sent\":%llu,\"taken\":%llu}\n",
+	       (unsigned long long)(options->count / BATCH_FRAMES * BATCH_FRAMES),
+	       (tally->ended_ns - tally->begun_ns) * scale, tally->sent, tally->taken);
+}
+
+void run_frames(const struct options *options)
+{
+	struct bpf_object *object = generator_load(options);
+	struct frame_tally tally;
+	double scale;
+
 	enter(options->backend);
 	take(object, options);
 	enter(options->client);
-	generate(object, options, settings.warm + settings.count + BATCH_FRAMES, &scale);
+	generate(object, options, frames_of(options), &scale);
 	/* What another task was left to carry gets its turn. */
 	usleep(1000);
-	map = bpf_object__find_map_by_name(object, ".bss");
-	need(map && !bpf_map_lookup_elem(bpf_map__fd(map), &zero, &tally), ".bss");
+	tally_read(object, &tally);
 	leave(options);
-	printf("{\"units\":%llu,\"cost\":%.0f,\"sent\":%llu,\"taken\":%llu}\n", settings.count,
-	       (tally.ended_ns - tally.begun_ns) * scale, tally.sent, tally.taken);
+	tally_print(options, &tally, scale);
 	bpf_object__close(object);
+}
+
+/* Frames that are taken on another machine, if at all. */
+void run_send(const struct options *options)
+{
+	struct bpf_object *object = generator_load(options);
+	struct frame_tally tally;
+	double scale;
+
+	generate(object, options, frames_of(options), &scale);
+	tally_read(object, &tally);
+	tally_print(options, &tally, scale);
+	bpf_object__close(object);
+}
+
+struct frame_taker {
+	struct bpf_object *object;
+};
+
+struct frame_taker *frames_take(const struct options *options)
+{
+	struct frame_taker *taker = calloc(1, sizeof(*taker));
+
+	need(taker, "calloc");
+	taker->object = bpf_object__open_file(options->object, NULL);
+	need(taker->object, "the generator");
+	need(!bpf_object__load(taker->object), "load");
+	take_at_socket(taker->object, options);
+	return taker;
+}
+
+uint64_t frames_taken(struct frame_taker *taker)
+{
+	struct frame_tally tally;
+
+	tally_read(taker->object, &tally);
+	return tally.taken;
 }

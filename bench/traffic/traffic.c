@@ -3,7 +3,8 @@
  * One measurement, printed as a line of JSON: `units` and what they cost together, in nanoseconds
  * or ticks.
  * usage: traffic frames|udp|pingpong|connect|stream|loop KEY=VALUE...   (struct options has the
- * keys)
+ * keys); of two machines, serve on one, and send, dial-connect, dial-pingpong or dial-stream on
+ * the other
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -19,8 +20,17 @@ static const struct {
 	const char *name;
 	void (*run)(const struct options *options);
 } cases[] = {
-	{"frames", run_frames},	  {"udp", run_udp},	  {"pingpong", run_pingpong},
-	{"connect", run_connect}, {"stream", run_stream}, {"loop", run_loop},
+	{"frames", run_frames},
+	{"udp", run_udp},
+	{"pingpong", run_pingpong},
+	{"connect", run_connect},
+	{"stream", run_stream},
+	{"loop", run_loop},
+	{"send", run_send},
+	{"serve", run_serve},
+	{"dial-connect", run_dial_connect},
+	{"dial-pingpong", run_dial_pingpong},
+	{"dial-stream", run_dial_stream},
 };
 
 /*

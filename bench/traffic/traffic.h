@@ -44,5 +44,22 @@ void run_pingpong(const struct options *options);
 void run_connect(const struct options *options);
 void run_stream(const struct options *options);
 void run_loop(const struct options *options);
+void run_send(const struct options *options);
+void run_serve(const struct options *options);
+void run_dial_connect(const struct options *options);
+void run_dial_pingpong(const struct options *options);
+void run_dial_stream(const struct options *options);
+
+/* Of either half: a socket that has dialled, of this process' namespace. */
+int connected(const struct options *options, int type);
+void hurry(int fd);
+void print_cost(uint64_t units, uint64_t cost);
+/* Sorts `options->count` times. */
+void print_times(const struct options *options, uint64_t *times, uint64_t cost);
+
+struct frame_taker;
+/* In the namespace that the process is in, at a socket. */
+struct frame_taker *frames_take(const struct options *options);
+uint64_t frames_taken(struct frame_taker *taker);
 
 #endif
