@@ -1,4 +1,8 @@
-/** The table of docs/reference/metrics.md, made from the definitions. Run it to print the table. */
+/**
+ * The table of docs/reference/metrics.md, made from the definitions. Run with `--update` it writes the
+ * page, with `--check` it fails if the page has another; the build does that.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { definitions } from './definitions.js'
 
@@ -19,4 +23,20 @@ export function metricsTable(): string {
   return [head, widths.map((width) => '-'.repeat(width)), ...body].map(line).join('')
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.stdout.write(metricsTable())
+/** A page with the table as it is now, in place of the first whose lines begin with `| name`. */
+export function withTable(page: string): string {
+  return page.replace(/^\| name .*\n(?:\|.*\n)+/m, () => metricsTable())
+}
+
+function main(): void {
+  const path = fileURLToPath(new URL('../../../docs/reference/metrics.md', import.meta.url))
+  if (process.argv.includes('--update')) writeFileSync(path, withTable(readFileSync(path, 'utf8')))
+  else if (!process.argv.includes('--check')) process.stdout.write(metricsTable())
+  else if (!readFileSync(path, 'utf8').includes(metricsTable())) {
+    const how = 'node dist/src/metrics/reference.js --update'
+    console.error(`docs/reference/metrics.md is not of these metrics: ${how}`)
+    process.exitCode = 1
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main()

@@ -1,17 +1,40 @@
-import { readFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { definitions } from '../../../src/metrics/definitions.js'
 import { Metrics } from '../../../src/metrics/metrics.js'
-import { metricsTable } from '../../../src/metrics/reference.js'
+import { metricsTable, withTable } from '../../../src/metrics/reference.js'
+import { run } from '../../lib/netns.js'
 import { FixtureReadback, report, stateOf } from './fixture.js'
 
 const page = join(import.meta.dirname, '../../../../docs/reference/metrics.md')
 
 t.test('the reference page has the table as it is now', (t) => {
-  const hint = 'print it anew with: node dist/src/metrics/reference.js'
-  t.ok(readFileSync(page, 'utf8').includes(metricsTable()), hint)
+  const text = readFileSync(page, 'utf8')
+  t.ok(text.includes(metricsTable()), 'node dist/src/metrics/reference.js --update')
+  t.equal(withTable(text), text)
+  const stale = text.replace(/^\| `fairlead_packets_total`.*\n/m, '')
+  t.not(stale, text)
+  t.equal(withTable(stale), text, 'a row that is missing comes back')
   t.end()
+})
+
+t.test('a build with a table that is stale fails', async (t) => {
+  // The page is found from where the program is.
+  const folder = t.testdir({ 'package.json': '{"type":"module"}' })
+  const dist = join(import.meta.dirname, '../../..')
+  cpSync(join(dist, 'src/metrics'), join(folder, 'dist/src/metrics'), { recursive: true })
+  for (const shared of ['model', 'pace.js', 'errors.js', 'reason.js'])
+    cpSync(join(dist, 'src', shared), join(folder, 'dist/src', shared), { recursive: true })
+  mkdirSync(join(folder, 'docs/reference'), { recursive: true })
+  const check = async (text: string): Promise<number> => {
+    writeFileSync(join(folder, 'docs/reference/metrics.md'), text)
+    const program = join(folder, 'dist/src/metrics/reference.js')
+    return (await run(process.execPath, [program, '--check'], { mayFail: true })).code
+  }
+  const text = readFileSync(page, 'utf8')
+  t.equal(await check(text), 0)
+  t.equal(await check(text.replace('Packets carried;', 'Packages carried;')), 1)
 })
 
 t.test('every metric that the page names is rendered', async (t) => {
