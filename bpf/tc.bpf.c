@@ -133,12 +133,12 @@ static __always_inline int from_container_ip(struct __sk_buff *skb, const bool v
 	if (!adm)
 		return VERDICT_DROP;
 	/*
-	 * Where containers serve each other, most packets to a backend are replies. At the edge
-	 * those to the node itself may be of a flow of snat, which is looked for first, or of a
-	 * hairpin's.
+	 * Where containers serve each other, most packets to a backend are replies. Those to the
+	 * node itself may be a hairpin's, and at the edge of a flow of snat, which is looked for
+	 * first.
 	 */
-	if (network_id && vacant && !(vip->flags & VIP_BALANCED) && !starts_flow(&pkt) &&
-	    !overflow_marked(pkt.sport))
+	if (network_id && vacant && !(vip->flags & (VIP_BALANCED | VIP_NODE)) &&
+	    !starts_flow(&pkt) && !overflow_marked(pkt.sport))
 		return VERDICT_PASS;
 	adm->vip = *vip;
 	if (!network_id || !vacant || !begins_plainly(&pkt))

@@ -1,6 +1,6 @@
 /**
- * What of a service is reached from outside, by the edge interfaces of the node: rows of network 0.
- * Pure.
+ * What of a service is reached from outside, by the edge interfaces of the node: rows of network 0;
+ * and the ports that are published there, for the containers of its own network. Pure.
  */
 import { family, isAddress, toWords } from '../model/address.js'
 import type { Backend, Network, Port, Service } from '../model/types.js'
@@ -36,7 +36,10 @@ export const NO_VIA: ViaPlan = { words: [0, 0, 0, 0], kind: 0 }
 interface Scope {
   readonly service: Service
   readonly network: Network
+  readonly networkId: number
   readonly id: number
+  /** No backend is reached by another node, or in another manner than by routing. */
+  readonly isHere: boolean
   /** Absent: the node has no edge. */
   readonly outside: Outside | undefined
 }
@@ -45,7 +48,8 @@ export function isPublished({ publish = [] }: Service, outside: Outside | undefi
   return publish.length > 0 && outside !== undefined
 }
 
-export function outsideVips({ service, network, id, outside }: Scope, { vip }: Words): VipPlan[] {
+export function outsideVips(scope: Scope, { vip }: Words): VipPlan[] {
+  const { service, network, id, outside } = scope
   if (outside === undefined) return []
   const any = service.ports.length === 0
   const exposed = network.edge === true ? service.vips : []
@@ -54,8 +58,8 @@ export function outsideVips({ service, network, id, outside }: Scope, { vip }: W
     flags: any ? vip.balanced | vip.anyPort : vip.balanced,
     service: any ? id : 0,
   }))
-  const nodes = nodeAddresses(service, outside).map((address) => ({
-    ...addressRow(OUTSIDE_NETWORK, address),
+  const nodes = publishing(scope, outside).map(([network, address]) => ({
+    ...addressRow(network, address),
     flags: vip.node,
     service: 0,
   }))
@@ -74,15 +78,32 @@ export function sourcesOf(service: Service, outside: Outside | undefined): strin
   return service.backends.map(({ address }) => outside.sources?.get(address) ?? '')
 }
 
-export function outsidePorts({ service, network, id, outside }: Scope): PortPlan[] {
+export function outsidePorts(scope: Scope): PortPlan[] {
+  const { service, network, id, outside } = scope
   if (outside === undefined) return []
   const exposed = network.edge === true ? service.vips : []
   return [
-    ...exposed.flatMap((address) => service.ports.map((port) => portRow(address, port, id))),
-    ...nodeAddresses(service, outside).flatMap((address) =>
-      (service.publish ?? []).map((port) => portRow(address, port, id)),
+    ...exposed.flatMap((address) =>
+      service.ports.map((port) => portRow(OUTSIDE_NETWORK, address, port, id)),
+    ),
+    ...publishing(scope, outside).flatMap(([network, address]) =>
+      (service.publish ?? []).map((port) => portRow(network, address, port, id)),
     ),
   ]
+}
+
+/**
+ * Networks, and addresses of the node that have the published ports in them: the outside, and the
+ * service's own if its containers have a VIP there and every backend is here, since no way to
+ * another node begins at a container. Without a VIP they may not even reach each other, as on an
+ * engine's gateway bridge.
+ */
+function publishing({ service, networkId, isHere }: Scope, outside: Outside): [number, string][] {
+  const inside = isHere && service.vips.length > 0
+  const networks = inside ? [OUTSIDE_NETWORK, networkId] : [OUTSIDE_NETWORK]
+  return nodeAddresses(service, outside).flatMap((address) =>
+    networks.map((network): [number, string] => [network, address]),
+  )
 }
 
 /** Those of a family that the service has backends of: the node itself answers on the others. */
@@ -114,8 +135,13 @@ export function viaOf(
   return { words: [...toWords(address)], kind: kinds[path] }
 }
 
-function portRow(address: string, { protocol, port, targetPort }: Port, id: number): PortPlan {
-  const row = addressRow(OUTSIDE_NETWORK, address)
+function portRow(
+  network: number,
+  address: string,
+  { protocol, port, targetPort }: Port,
+  id: number,
+): PortPlan {
+  const row = addressRow(network, address)
   return {
     family: row.family,
     key: { ...row.key, port, protocol: IPPROTO[protocol], pad: 0 },

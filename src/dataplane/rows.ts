@@ -9,6 +9,7 @@ import type { Algorithm, Backend, Family, Network, ReturnPath, Service } from '.
 import { policyOf, sourcePlans } from './policy.js'
 import {
   isPublished,
+  NO_VIA,
   outsidePorts,
   outsideVips,
   viaOf,
@@ -132,7 +133,6 @@ export function servicePlan(
   outside?: Outside,
   backends = reachableBackends(service, outside),
 ): ServicePlan {
-  const scope = { service, network, id: ids.service, outside }
   const serving = {
     4: servingOf(service, backends, 4, ids),
     6: servingOf(service, backends, 6, ids),
@@ -156,6 +156,8 @@ export function servicePlan(
       draining: closed && state === 'draining',
     }
   })
+  const isHere = plans.every(({ via }) => via.kind === NO_VIA.kind)
+  const scope = { service, network, networkId: ids.network, id: ids.service, isHere, outside }
   return {
     id: ids.service,
     backends: plans,

@@ -1,6 +1,7 @@
 /** Backends that dial their own VIP, with real sockets, on every path and in both families. */
 import t, { type Test } from 'tap'
 import { EdgeLan, LAN } from '../lib/edgeLan.js'
+import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 import type { Namespace } from '../lib/netns.js'
 import { Stage, VIP4, VIP6 } from '../lib/stage.js'
 
@@ -77,6 +78,20 @@ for (const path of ['sock', 'tc'] as const) {
     })
   }
 }
+
+t.test('a node of the edge, by VIPs elsewhere and by its published ports', async (t) => {
+  const stage = await EdgeStage.build(t, 2)
+  const [backend] = stage.backends
+  if (!backend) throw new Error('no backend')
+  await stage.start(stage.definition('native', { publish: ['80:80', '53:53/udp'] }))
+  const ids = stage.backends.map(({ id }) => id)
+  const hosts = [EDGE.near4, EDGE.near6, EDGE.node4, EDGE.node6]
+  for (const host of hosts) await dials(t, backend.space, host, ids, BEYOND_ROUNDS / 2)
+  t.equal(await stage.agent.metric('fairlead_drops_total'), 0, 'nothing was dropped')
+  const counted = await stage.agent.metric('fairlead_connections_total', 'path="tc"')
+  const total = hosts.length * 2 * BEYOND_ROUNDS
+  t.ok(counted > total / 2 && counted <= total, `${counted} connections`)
+})
 
 /**
  * Beyond the entry node: the backend dials a VIP or a published port there, and the entry node chooses

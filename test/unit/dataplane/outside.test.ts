@@ -42,20 +42,27 @@ t.test("published ports are rows of the node's addresses of the backends' famili
     publish: [{ protocol: 'udp', port: 53, targetPort: 5353 }],
     backends: [backend('10.0.0.5')],
   })
-  const { vips, ports, backends } = plan(published, network('n'), OUTSIDE)
-  const node = { network: 0, addr: 0xc0000201 }
-  t.same(
-    vips.filter(({ key }) => key['network'] === 0),
-    [{ family: 4, key: node, flags: 8, service: 0 }],
-  )
-  t.same(ports, [
-    {
-      family: 4,
-      key: { ...node, port: 53, protocol: 17, pad: 0 },
-      value: { service: 7, target_port: 5353, pad: 0 },
-    },
-  ])
-  t.equal(backends.length, 1)
+  const rows = (of: Service) => {
+    const { vips, ports, backends } = plan(of, network('n'), OUTSIDE)
+    t.equal(backends.length, 1)
+    return { vips: vips.filter(({ flags }) => flags === 8), ports }
+  }
+  const node = { addr: 0xc0000201 }
+  const vip = (network: number) => ({
+    ...{ family: 4, key: { network, ...node }, flags: 8, service: 0 },
+  })
+  const port = (network: number) => ({
+    family: 4,
+    key: { network, ...node, port: 53, protocol: 17, pad: 0 },
+    value: { service: 7, target_port: 5353, pad: 0 },
+  })
+  const outside = { vips: [vip(0)], ports: [port(0)] }
+  t.same(rows(published), outside)
+  const balanced = { ...published, mode: 'vip', vips: ['10.0.0.9'], ports: [] } as const
+  const both = { vips: [vip(0), vip(3)], ports: [port(0), port(3)] }
+  t.same(rows(balanced), both, 'with a VIP for containers of its network too')
+  const beyond = { ...balanced, backends: [{ ...backend('10.0.0.5'), via: '192.0.2.2' }] }
+  t.same(rows(beyond), outside, 'no container has a way by a node')
   t.end()
 })
 
