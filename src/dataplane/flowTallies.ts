@@ -8,7 +8,7 @@ import type { Pace } from '../pace.js'
 import type { Installer } from './install.js'
 import type { HandshakeRow } from './leftCounts.js'
 import type { PinnedMaps } from './pinnedMaps.js'
-import { readRuns, wide } from './runs.js'
+import { readRuns, wholeOf, wide } from './runs.js'
 import type { KernelMap } from './tables.js'
 
 const BATCH = 1024
@@ -179,8 +179,9 @@ export class FlowTallies {
 
   async #handshakesInTurns(pace: Pace): Promise<Handshakes[]> {
     const rows: Handshakes[] = []
-    await this.#walkHandshakes(pace, (key, read) => {
-      const row = this.#handshakesRow(key, read())
+    const add = rowAdder(this.#parts.maps.get('handshakes'))
+    await this.#walkHandshakes(pace, (id, part, path, words, from) => {
+      const row = this.#handshakesRow({ id, part, path }, add(words, from))
       if (row !== undefined) rows.push(row)
     })
     return rows
@@ -190,48 +191,58 @@ export class FlowTallies {
   async #handshakeSumsInTurns(pace: Pace): Promise<Handshakes[]> {
     const { ids } = this.#parts.installer
     const { paths, handshakeParts } = this.#parts.maps.constants
+    const add = rowAdder(this.#parts.maps.get('handshakes'))
+    const [ofBackend, ofClient] = ['backend', 'client'].map((name) => handshakeParts.indexOf(name))
+    const left = handshakeParts.indexOf('left')
     const sums = new Map<number, { readonly key: HandshakeKey; readonly counted: Sum }>()
-    await this.#walkHandshakes(pace, ({ id, part, path }, read) => {
-      const ofBackend = handshakeParts[part] === 'backend'
-      const service = ofBackend ? ids.backends.backendOf(id)?.service : id
+    await this.#walkHandshakes(pace, (id, part, path, words, from) => {
+      const service = part === ofBackend ? ids.backends.backendOf(id)?.service : id
       if (service === undefined) return
-      const client = Number(handshakeParts[part] === 'client')
-      const at = (service * 2 + client) * paths.length + path
+      const at = (service * 2 + Number(part === ofClient)) * paths.length + path
       const sum = sums.get(at)
-      if (sum !== undefined) read(sum.counted)
+      if (sum !== undefined) add(words, from, sum.counted)
       else {
-        const part = handshakeParts.indexOf(client === 1 ? 'client' : 'left')
-        sums.set(at, { key: { id: service, part, path }, counted: read() })
+        const key = { id: service, part: part === ofClient ? part : left, path }
+        sums.set(at, { key, counted: add(words, from) })
       }
     })
     return [...sums.values()].flatMap(({ key, counted }) => this.#handshakesRow(key, counted) ?? [])
   }
 
-  /** Shows each row once. */
+  /** Shows each row once, its value by its place among words that are good until the next batch. */
   async #walkHandshakes(
     pace: Pace,
-    show: (key: HandshakeKey, read: (to?: Sum) => Sum) => void,
+    show: (id: number, part: number, path: number, words: Uint32Array, from: number) => void,
   ): Promise<void> {
-    const { maps } = this.#parts
+    const { maps, installer } = this.#parts
     const { paths, handshakeParts } = maps.constants
     const map = maps.get('handshakes')
-    const add = rowAdder(map)
+    const place = keyPlaces(map)
+    const perId = handshakeParts.length * paths.length
+    const { ids } = installer
+    const last = Math.max(ids.backends.last, ids.services.last)
     // A table that is written to while it is walked may show a row twice.
-    const seen = new Set<number>()
+    const seen = new Uint8Array((last + 1) * perId)
     let cursor: Uint8Array | undefined
+    let walked = 0
     do {
       const { keys, values, count, next } = map.raw.lookupBatch(cursor, BATCH, false)
+      const halves = new Uint16Array(keys.buffer, keys.byteOffset, keys.length / 2)
       const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4)
       for (let i = 0; i < count; i++) {
-        const key = map.keyCodec.decode(keys, i * map.keySize) as unknown as HandshakeKey
-        const number = (key.id * handshakeParts.length + key.part) * paths.length + key.path
-        if (seen.has(number)) continue
-        seen.add(number)
-        show(key, (to) => add(words, (i * map.valueSize) / 4, to))
+        const key = (i * map.keySize) / 2
+        const id = wholeOf(halves, key + place.id)
+        const part = halves[key + place.part] ?? 0
+        const path = halves[key + place.path] ?? 0
+        const at = id * perId + part * paths.length + path
+        if (seen[at] !== 0) continue
+        seen[at] = 1
+        show(id, part, path, words, (i * map.valueSize) / 4)
       }
       cursor = next
+      walked += count
       if (pace.due) await pace.rest()
-    } while (cursor !== undefined && seen.size <= map.maxEntries)
+    } while (cursor !== undefined && walked <= 2 * map.maxEntries)
   }
 
   #handshakesOf(service: number): Handshakes[] {
@@ -276,7 +287,18 @@ function numbersOf({ sum_ns, counts }: HandshakeRow): Sum {
   return { sumSeconds: Number(sum_ns) / 1e9, counts: counts.map(Number) }
 }
 
-/** Not by the codec, as in readback.ts: it alone knows what is where, and is asked that once. */
+/**
+ * Where a key's fields are, in halves of words. As below, not by the codec: it alone knows what is where,
+ * and is asked that once.
+ */
+function keyPlaces(map: KernelMap): HandshakeKey {
+  const numbered = Uint16Array.from({ length: map.keySize / 2 }, (_, i) => i)
+  const bytes = new Uint8Array(numbered.buffer)
+  const { id, part, path } = map.keyCodec.decode(bytes) as unknown as HandshakeKey
+  return { id: Math.min(id & 0xffff, id >>> 16), part, path }
+}
+
+/** As in readback.ts. */
 function rowAdder(map: KernelMap): (words: Uint32Array, from: number, to?: Sum) => Sum {
   const numbered = BigUint64Array.from({ length: map.valueSize / 8 }, (_, i) => BigInt(i))
   const row = map.valueCodec.decode(new Uint8Array(numbered.buffer)) as unknown as HandshakeRow

@@ -55,4 +55,11 @@ export function wide(words: Uint32Array, at: number): number {
   return one === 0 ? other : other + one * 2 ** 32
 }
 
+/** 32 bits of two halves. */
+export function wholeOf(halves: Uint16Array, at: number): number {
+  const one = halves[at] ?? 0
+  const other = halves[at + 1] ?? 0
+  return LITTLE ? one + other * 2 ** 16 : other + one * 2 ** 16
+}
+
 const LITTLE = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1
