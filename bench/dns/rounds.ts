@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Daemon, NetLab, type Namespace, run, until } from '../../test/lib/netns.js'
+import { type Daemon, NetLab, run, until } from '../../test/lib/netns.js'
 import { NAME, NAME_SERVERS, type NameServer } from './servers.js'
 
 /** Ticks of /proc: the kernel's USER_HZ, which is 100 everywhere. */
@@ -69,8 +69,9 @@ function cpuSeconds(root: number): number {
 interface Standing {
   readonly server: NameServer
   readonly daemon: Daemon
-  readonly client: Namespace
-  readonly listen: string
+  /** Of where it is asked: a path. */
+  readonly netns: string
+  readonly address: string
 }
 
 async function stand(lab: NetLab, server: NameServer, at: number, cpu: number): Promise<Standing> {
@@ -81,27 +82,25 @@ async function stand(lab: NetLab, server: NameServer, at: number, cpu: number): 
     { space: client, link: 'eth0', addresses: ['192.0.2.8/24'] },
     { space, link: 'eth0', addresses: [`${listen}/24`] },
   )
-  const daemon = await server.start({ lab, space, listen, cpu })
+  const { daemon, asked } = await server.start({ lab, space, listen, cpu })
+  const { netns, address } = asked ?? { netns: client.path, address: listen }
   await until(
     `${server.name} to answer`,
     async () => {
       if (!daemon.running) throw new Error(`it ended: ${daemon.stdout}${daemon.stderr}`)
-      const { stdout } = await client.run(
-        'dig',
-        ['+short', '+tries=1', '+time=1', `@${listen}`, NAME],
-        {
-          mayFail: true,
-        },
-      )
+      const question = ['dig', '+short', '+tries=1', '+time=1', `@${address}`, NAME]
+      const { stdout } = await run('nsenter', [`--net=${netns}`, '--', ...question], {
+        mayFail: true,
+      })
       return stdout.trim() !== ''
     },
     20_000,
   )
-  return { server, daemon, client, listen }
+  return { server, daemon, netns, address }
 }
 
 async function ask(
-  { server, daemon, client, listen }: Standing,
+  { server, daemon, netns, address }: Standing,
   file: string,
   round: number,
   { seconds, clientCpu }: DnsOptions,
@@ -110,11 +109,11 @@ async function ask(
   const { stdout } = await run(
     'nsenter',
     [
-      ...[`--net=${client.path}`, '--', 'taskset', '-c', `${clientCpu}`],
+      ...[`--net=${netns}`, '--', 'taskset', '-c', `${clientCpu}`],
       ...[
         'dnsperf',
         '-s',
-        listen,
+        address,
         '-d',
         file,
         '-l',

@@ -83,6 +83,8 @@ export async function runDns(options: PartOptions): Promise<PartResult> {
         node: process.version,
         dnsmasq: versionOf('dnsmasq', '--version'),
         unbound: versionOf('unbound', '-V'),
+        nsd: versionOf('nsd', '-v'),
+        docker: versionOf('dockerd', '--version'),
         dnsperf: versionOf('dnsperf', '-h'),
       },
     },

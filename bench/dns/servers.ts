@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Agent } from '../../test/lib/agent.js'
-import type { Daemon, Namespace, NetLab } from '../../test/lib/netns.js'
+import { DockerEngine, image } from '../../test/lib/engine.js'
+import { type Daemon, type Namespace, type NetLab, run } from '../../test/lib/netns.js'
 import { installed } from '../subjects/commands.js'
 
 export const NAME = 'web.net1'
@@ -17,11 +18,19 @@ export interface Place {
   readonly cpu: number
 }
 
+/** A server that answers. */
+export interface Started {
+  /** Whose CPU time counts, with its children's. */
+  readonly daemon: Daemon
+  /** Where it is asked, if not from the client's namespace: a path of one, and an address there. */
+  readonly asked?: { readonly netns: string; readonly address: string }
+}
+
 export interface NameServer {
   readonly name: string
   readonly title: string
   unavailable(): Promise<string | undefined>
-  start(place: Place): Promise<Daemon>
+  start(place: Place): Promise<Started>
 }
 
 /** @param files by name, written into a folder that is the command's to use */
@@ -42,7 +51,7 @@ function daemon(
       for (const [name, text] of Object.entries(files(place, folder)))
         writeFileSync(join(folder, name), text)
       const command = ['-c', `${place.cpu}`, program, ...given(place, folder)]
-      return Promise.resolve(place.space.spawn('taskset', command))
+      return Promise.resolve({ daemon: place.space.spawn('taskset', command) })
     },
   }
 }
@@ -128,8 +137,27 @@ const fairlead: NameServer = {
     agent.start('--detach-on-exit')
     await agent.ready()
     if (!agent.process) throw new Error('the agent has not started')
-    return agent.process
+    return { daemon: agent.process }
   },
 }
 
-export const NAME_SERVERS: readonly NameServer[] = [dnsmasq, unbound, nsd, fairlead]
+/** The engine itself answers in each container's namespace, for names of its networks. */
+const docker: NameServer = {
+  name: 'docker',
+  title: "Docker's resolver",
+  unavailable: async () =>
+    (await installed('dockerd')) ? undefined : 'there is no Docker engine here',
+  async start({ lab, space, cpu }) {
+    const engine = await DockerEngine.start(lab, space, 'dns')
+    const daemon = engine.process
+    if (!daemon) throw new Error('the engine has not started')
+    await run('taskset', ['-apc', `${cpu}`, `${daemon.child.pid ?? 0}`])
+    await engine.docker('network', 'create', 'net1')
+    const given = ['--network', 'net1', '--network-alias', NAME]
+    await engine.docker('run', '-d', '--name', 'web', ...given, image, 'sleep', '86400')
+    const { State } = await engine.inspect('web')
+    return { daemon, asked: { netns: `/proc/${State.Pid}/ns/net`, address: '127.0.0.11' } }
+  },
+}
+
+export const NAME_SERVERS: readonly NameServer[] = [dnsmasq, unbound, nsd, docker, fairlead]

@@ -5,7 +5,7 @@ import { aimCells, type AimResult } from '../frame/aims.js'
 import type { Machine } from '../frame/machine.js'
 import type { Interval, Spread } from '../frame/statistics.js'
 import type { GuestDocument, Row } from '../guest/document.js'
-import type { HostDocument } from '../host/document.js'
+import type { HostDocument, HostRow } from '../host/document.js'
 import type { Document as ProgDocument } from '../prog/report.js'
 import type { Figure } from '../scale/report.js'
 import { SUBJECTS } from '../subjects/subjects.js'
@@ -84,17 +84,26 @@ function guestSection(results: GuestResults): string[] {
   ]
 }
 
+/** What else a figure says: everything is on one core, which has nothing else to do. */
+function comesTo({ case: name, figure, latency }: HostRow): string {
+  if (latency) {
+    const [p50, p99, p999] = [latency.p50, latency.p99, latency.p999].map(short)
+    return `p50 ${p50 ?? ''}, p99 ${p99 ?? ''}, p99.9 ${p999 ?? ''} µs`
+  }
+  if (name === 'connect') return `${whole(1e6 / figure.median)} connections/s`
+  return name === 'stream' ? '' : `${whole(1e9 / figure.median)} ns of CPU`
+}
+
 function hostSection(results: HostDocument & Circumstances): string[] {
   const { rows, cases, leftOut, failed } = results
   const tables = cases.flatMap(({ name, title, unit, better }) => {
     const lines = rows
       .filter((row) => row.case === name)
-      .map(({ subject, figure, toDirect, noisy, latency }) => [
-        ...[titleOf(subject), spreadText(figure), ratioText(toDirect)],
-        latency ? [latency.p50, latency.p99, latency.p999].map(short).join(' / ') : '',
-        noisy ? 'noisy' : '',
+      .map((row) => [
+        ...[titleOf(row.subject), spreadText(row.figure), ratioText(row.toDirect)],
+        ...[comesTo(row), row.noisy ? 'noisy' : ''],
       ])
-    const head = ['', unit, 'of no balancer', 'p50 / p99 / p99.9, µs', '']
+    const head = ['', unit, 'of no balancer', '', '']
     return lines.length > 0
       ? [`### ${name}: ${title}\n\n${better} is better.\n\n${markdownTable(head, lines)}`]
       : []
