@@ -53,7 +53,7 @@ const PROG_AIMS = {
 } as const
 
 export async function runProg(options: PartOptions): Promise<PartResult> {
-  const rounds = options.rounds ?? (options.quick ? 3 : 15)
+  const rounds = options.rounds ?? (options.quick ? 2 : 10)
   const done = await runProgram<ProgDocument>('prog', ['--rounds', `${rounds}`], options)
   const { verdicts, aims } = done.document
   const results = verdicts.map(({ name, aim, ratio }) =>

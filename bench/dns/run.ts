@@ -58,7 +58,7 @@ export async function runDns(options: PartOptions): Promise<PartResult> {
   const host = machine()
   const cpus = availableParallelism()
   const rounds = options.rounds ?? (quick ? 2 : 5)
-  const seconds = quick ? 2 : 5
+  const seconds = quick ? 2 : 4
   const { asked, leftOut } = await measureDns({
     ...{ chosen, rounds, seconds, serverCpu: cpus - 1, clientCpu: 0, stop },
     progress: (what) => progress.at(what),

@@ -27,7 +27,7 @@ export const PORT = 80
 
 export const NIC = 'eth0'
 export const BRIDGE = 'br0'
-const BACKEND_LINK = 'v-backend'
+export const BACKEND_LINK = 'v-backend'
 /** Of the containers' subnet. */
 const BITS = 16
 

@@ -51,8 +51,10 @@ async function filesOf({ modules }: GuestKernel, plan: Plan): Promise<GuestFiles
   if (existsSync(XTABLES)) addFolder(files, XTABLES, XTABLES, /\.so$/)
   for (const name of APPLETS)
     files.set(`/bin/${name}`, Buffer.from(`#!/bin/busybox sh\nexec busybox ${name} "$@"\n`))
-  addProgram(files, join(BENCH, 'traffic'), `${GUEST_HOME}/dist/bench/traffic`)
-  files.set(`${GUEST_HOME}/dist/bench/frames.bpf.o`, join(BENCH, 'frames.bpf.o'))
+  for (const name of ['traffic', 'shortcut'])
+    addProgram(files, join(BENCH, name), `${GUEST_HOME}/dist/bench/${name}`)
+  for (const name of ['frames.bpf.o', 'shortcut.bpf.o'])
+    files.set(`${GUEST_HOME}/dist/bench/${name}`, join(BENCH, name))
   files.set(PLAN_FILE, Buffer.from(JSON.stringify(plan)))
   return files
 }

@@ -7,8 +7,8 @@ import { hostCasesOf } from './cases.js'
 import { hostAims, hostDocument, hostTable } from './document.js'
 import { measureHost } from './rounds.js'
 
-const QUICK_MS = 120_000
-const WHOLE_MS = 480_000
+const QUICK_MS = 40_000
+const WHOLE_MS = 270_000
 
 export async function runHost(options: PartOptions): Promise<PartResult> {
   const { chosen, quick, progress, stop } = options
@@ -21,7 +21,7 @@ export async function runHost(options: PartOptions): Promise<PartResult> {
       cases: hostCasesOf(subject),
     })),
     title: 'host',
-    rounds: options.rounds ?? (quick ? 5 : 15),
+    rounds: options.rounds ?? (quick ? 3 : 15),
     deadline: performance.now() + (quick ? QUICK_MS : WHOLE_MS),
     ...{ quick, cpu, progress: (what) => progress.at(what), stop },
   })

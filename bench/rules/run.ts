@@ -61,7 +61,7 @@ function lineOf({ subject, what, milliseconds: ms, toNft }: Row): string {
 export async function runRules(options: PartOptions): Promise<PartResult> {
   const { quick, chosen, progress, stop } = options
   const services = quick ? QUICK_SERVICES : SERVICES
-  const rounds = options.rounds ?? (quick ? 2 : 5)
+  const rounds = options.rounds ?? (quick ? 2 : 4)
   const host = machine()
   const times = { load: new Map(), add: new Map() } as Record<Row['what'], Times>
   const leftOut: { subject: string; reason: string }[] = []
