@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { BpfMap, BpfObject } from 'libbpf-ts'
-import { Agent } from './agent.js'
+import { Agent, type Definition } from './agent.js'
 import { addressWords } from './edgePath.js'
 import { type Namespace, NetLab, type RunResult } from './netns.js'
 import type { Teardown } from './stage.js'
@@ -69,7 +69,14 @@ export class EdgeLan {
   /** The agent of the entry node, on a service `web` with what `service` adds. */
   async startEntry(mode: string, service: object, edge: object = {}): Promise<void> {
     const { entry } = this.agents
-    entry.write({
+    entry.write(this.entryDefinition(mode, service, edge))
+    entry.start('--detach-on-exit')
+    await entry.ready(60_000)
+  }
+
+  /** What startEntry() starts it on. */
+  entryDefinition(mode: string, service: object, edge: object = {}): Definition {
+    return {
       agent: { edge: { interfaces: ['eth0'], mode, peers: [LAN.node4, LAN.node6], ...edge } },
       networks: [{ name: 'net1', subnets: ['10.1.0.0/24', 'fd00:1::/64'], edge: true }],
       services: [
@@ -81,9 +88,7 @@ export class EdgeLan {
           ...service,
         },
       ],
-    })
-    entry.start('--detach-on-exit')
-    await entry.ready(60_000)
+    }
   }
 
   /** An agent that knows of no service outside, only whom it takes packets from. */

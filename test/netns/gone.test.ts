@@ -1,5 +1,6 @@
 /** Sockets whose backend is gone, and clients that use a port again, with real sockets. */
 import t from 'tap'
+import { EdgeLan, LAN } from '../lib/edgeLan.js'
 import { HeldSockets } from '../lib/heldSockets.js'
 import { until } from '../lib/netns.js'
 import { Stage, VIP4, VIP6 } from '../lib/stage.js'
@@ -68,6 +69,42 @@ for (const name of ['tc', 'xdp'] as const) {
         way.agent.metric('fairlead_drops_total', `reason="${reason}"`)
       t.ok((await refused('backend_gone')) + (await refused('no_flow')) >= 2)
     })
+  })
+}
+
+for (const back of ['entry', 'snat'] as const) {
+  t.test(`the edge, return: ${back}: a backend beyond it is gone`, async (t) => {
+    const lan = await EdgeLan.build(t, 'echo.js')
+    const other = await lan.lab.container(lan.node, 'other', {
+      addresses: ['10.1.0.11/24', 'fd00:1::b/64'],
+      bridge: 'br0',
+    })
+    await other.ip('route', 'add', 'default', 'via', '10.1.0.1')
+    await other.ip('route', 'add', 'default', 'via', 'fd00:1::1')
+    await serveEcho(other, 'other')
+    await lan.startTaker('node', 'native')
+    await lan.routeBeyond()
+    const via = back === 'entry' && { via: [LAN.node4, LAN.node6] }
+    const first = { address: [LAN.backend4, LAN.backend6], ...via }
+    const second = { address: ['10.1.0.11', 'fd00:1::b'], ...via }
+    const service = (...backends: object[]) => ({ ports: [7, '7/udp'], return: back, backends })
+    await lan.startEntry('native', service(first, second))
+    const held = new HeldSockets(lan.client)
+    t.teardown(async () => held.stop())
+    const names = new Map<string, string>()
+    for (const host of [LAN.vip4, LAN.vip6])
+      for (const kind of ['tcp', 'udp'] as const)
+        for (const n of [1, 2])
+          names.set(`${kind} ${host} ${n}`, await held.open(`${kind} ${host} ${n}`, kind, host))
+    t.same([...names.values()].sort(), [
+      ...Array<string>(4).fill('beyond'),
+      ...Array<string>(4).fill('other'),
+    ])
+    await lan.agents.entry.apply(lan.entryDefinition('native', service(second)))
+    for (const [socket, backend] of names) {
+      const reset = backend === 'beyond' && socket.startsWith('tcp')
+      t.equal(await held.ask(socket), reset ? 'ECONNRESET' : 'other', `${socket}, ${backend}`)
+    }
   })
 }
 
