@@ -66,28 +66,26 @@ export class EdgeLan {
     return new EdgeLan(lab, client, entry, node, host, backend, agents, join)
   }
 
-  /** The agent of the entry node, on a service `web` with what `service` adds. */
-  async startEntry(mode: string, service: object, edge: object = {}): Promise<void> {
+  /** The agent of the entry node, on services `web` with what each of `services` changes. */
+  async startEntry(mode: string, services: object | object[], edge: object = {}): Promise<void> {
     const { entry } = this.agents
-    entry.write(this.entryDefinition(mode, service, edge))
+    entry.write(this.entryDefinition(mode, services, edge))
     entry.start('--detach-on-exit')
     await entry.ready(60_000)
   }
 
   /** What startEntry() starts it on. */
-  entryDefinition(mode: string, service: object, edge: object = {}): Definition {
+  entryDefinition(mode: string, services: object | object[], edge: object = {}): Definition {
     return {
       agent: { edge: { interfaces: ['eth0'], mode, peers: [LAN.node4, LAN.node6], ...edge } },
       networks: [{ name: 'net1', subnets: ['10.1.0.0/24', 'fd00:1::/64'], edge: true }],
-      services: [
-        {
-          name: 'web',
-          network: 'net1',
-          vip: [LAN.vip4, LAN.vip6],
-          ports: [80, '53/udp'],
-          ...service,
-        },
-      ],
+      services: [services].flat().map((service) => ({
+        name: 'web',
+        network: 'net1',
+        vip: [LAN.vip4, LAN.vip6],
+        ports: [80, '53/udp'],
+        ...service,
+      })),
     }
   }
 
