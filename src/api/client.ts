@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import { FairleadError, type ErrorCode } from '../errors.js'
 import { readEvents, textOf } from './eventReader.js'
+import { changesSchema, type ChangeView } from './liveSchema.js'
 import * as schema from './schema.js'
 import { reasonOf } from '../reason.js'
 
@@ -47,6 +48,11 @@ export class AgentClient {
 
   async problems(): Promise<schema.ProblemView[]> {
     return (await this.#get('/v1/problems', schema.problemsSchema)).problems
+  }
+
+  /** The newest first. */
+  async changes(): Promise<ChangeView[]> {
+    return (await this.#get('/v1/changes', changesSchema)).changes
   }
 
   drops(): Promise<schema.DropsView> {

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { version } from '../api/version.js'
 import { addAgent } from './agent.js'
+import { addChanges } from './changes.js'
 import { addCheck } from './check.js'
 import { addDetach } from './detach.js'
 import { addDrops } from './drops.js'
@@ -41,6 +42,7 @@ export function buildProgram(): Command {
     ...[addAgent, addCheck, addImport, addServices, addShow, addList, addNetworks, addStatus],
     ...[
       addProblems,
+      addChanges,
       addFlows,
       addWatch,
       addExplain,

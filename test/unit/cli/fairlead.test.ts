@@ -10,7 +10,19 @@ import { agentWith, command, fairlead, folderOf, run } from './stage.js'
 const root = join(import.meta.dirname, '../../../..')
 const commands = [
   ...['agent', 'check', 'import', 'services', 'show', 'list', 'networks', 'status'],
-  ...['problems', 'flows', 'watch', 'explain', 'pcap', 'top', 'drops', 'maps', 'reload', 'probe'],
+  ...[
+    'problems',
+    'changes',
+    'flows',
+    'watch',
+    'explain',
+    'pcap',
+    'top',
+    'drops',
+    'maps',
+    'reload',
+    'probe',
+  ],
   'detach',
 ]
 const asking = commands.filter(
@@ -153,6 +165,7 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     list: ['services'],
     networks: ['networks'],
     problems: ['problems'],
+    changes: ['changes'],
     flows: ['flows'],
     watch: ['time', 'kind', 'path', 'protocol', 'vip'],
     top: ['seconds', 'rates'],

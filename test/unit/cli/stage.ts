@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { ApiServer, type ApiServerOptions } from '../../../src/api/apiServer.js'
+import { Journal } from '../../../src/api/journal.js'
 import type { State } from '../../../src/model/types.js'
 import { FixtureReadback, type Report, report, service, stateOf } from '../metrics/fixture.js'
 
@@ -56,6 +57,7 @@ export async function agentWith(
     version: '1.2.3',
     kernel: '6.18.0',
     ipvs: 'absent',
+    journal: new Journal(),
     readback: new FixtureReadback(told),
     state: () => state,
     answering: () => told.reconcile.revision,

@@ -1,6 +1,7 @@
 /** What the commands print, character by character where others read it. */
 import t from 'tap'
 import type { ApiServerOptions } from '../../../src/api/apiServer.js'
+import { Journal } from '../../../src/api/journal.js'
 import { shortNumber } from '../../../src/cli/list.js'
 import { durationText } from '../../../src/cli/words.js'
 import { network, report, service, stateOf } from '../metrics/fixture.js'
@@ -295,6 +296,31 @@ t.test('problems, drops, maps and networks', async (t) => {
     'overlay1  10.0.0.0/24,fd00:a::/64  10.0.0.0/24  10.0.0.2:53         0',
     '',
   ])
+})
+
+t.test('changes, the newest first, each with its revision', async (t) => {
+  const active = { address: '10.0.0.5', weight: 1, state: 'active' } as const
+  const [before, after] = (['active', 'down'] as const).map((state) =>
+    service({ backends: [active, { ...active, address: '10.0.0.6', state }] }),
+  )
+  if (before === undefined || after === undefined) throw new Error('there are two')
+  const times = ['2026-01-02T03:04:05.000Z', '2026-01-02T03:04:06.000Z'].map((at) => new Date(at))
+  const journal = new Journal({ clock: () => times.shift() ?? new Date(0) })
+  journal.note({ ...stateOf([before]), revision: 1 })
+  journal.note({ ...stateOf([after]), revision: 2 })
+  const { ask } = await agentWith(t, stateOf([after]), report(), { journal })
+  t.same((await ask('changes')).stdout.split('\n'), [
+    'TIME                      REVISION  CHANGE         OF                      BACKEND   FROM    TO    REASON',
+    '2026-01-02T03:04:06.000Z         2  backend-state  overlay1/vote           10.0.0.6  active  down  -',
+    '2026-01-02T03:04:05.000Z         1  started        1 service on 1 network  -         -       -     -',
+    '',
+  ])
+  const { changes } = JSON.parse((await ask('changes', '--limit', '1', '--json')).stdout) as {
+    changes: object[]
+  }
+  t.match(changes, [{ revision: 2, from: 'active', to: 'down' }])
+  t.equal(changes.length, 1)
+  t.equal((await (await agentWith(t)).ask('changes')).stdout, 'no changes\n')
 })
 
 t.test('reload', async (t) => {
