@@ -91,3 +91,19 @@ t.test('none is timed if that is not wanted', async (t) => {
   t.ok(sumOf(text, 'fairlead_connections_total') > 0)
   t.equal(sumOf(text, 'fairlead_handshake_seconds_count'), 0)
 })
+
+t.test('beyond the limit of backends they are of the service, in fewer buckets', async (t) => {
+  const way = await Way.build(t, 'tc')
+  await way.start({}, { metricsBackends: 1 })
+  for (const host of way.hosts) {
+    const url = host.includes(':') ? `http://[${host}]/` : `http://${host}/`
+    for (let at = 0; at < 2; at++) await way.client.run('curl', ['-gsS', '-m', '10', url])
+  }
+  const text = await way.agent.metrics()
+  const own = 'service="web"'
+  t.equal(sumOf(text, 'fairlead_handshake_seconds_count', own), 4, 'of both families')
+  t.equal(sumOf(text, 'fairlead_handshake_seconds_bucket', own, 'le="+Inf"'), 4)
+  const series = text.split('\n').filter((line) => line.startsWith('fairlead_handshake_seconds_'))
+  t.equal(series.length, 8, series.join('\n'))
+  for (const line of series) t.notMatch(line, 'backend=')
+})
