@@ -63,8 +63,14 @@ export async function runProg(options: PartOptions): Promise<PartResult> {
 }
 
 export async function runScale(options: PartOptions): Promise<PartResult> {
-  const rounds = options.rounds ?? (options.quick ? 1 : 3)
-  const given = ['--rounds', `${rounds}`, ...(options.quick ? ['--services', '1000'] : [])]
+  const rounds = options.rounds ?? (options.quick ? 1 : 2)
+  const given = [
+    '--rounds',
+    `${rounds}`,
+    '--sweeps',
+    '1',
+    ...(options.quick ? ['--services', '1000'] : []),
+  ]
   const done = await runProgram<{ figures: readonly Figure[] }>('scale', given, options)
   const aims = done.document.figures.flatMap(({ name, value, unit, aim }): AimResult[] =>
     aim === undefined

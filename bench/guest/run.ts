@@ -9,8 +9,11 @@ import { documentOf, type GuestDocument, table, unsteady } from './document.js'
 import { countInGuest } from './guest.js'
 import type { Line, Plan } from './plan.js'
 
-/** With these, costs by the number of services are told. */
-const MANY = ['ipvs-nat', 'fairlead-tc', 'fairlead-sock', 'fairlead-xdp', 'fairlead-dsr-mac']
+/**
+ * With these, costs by the number of services are told: one of ours for each of two boots, as an agent takes
+ * minutes there to start with so many.
+ */
+const MANY = ['ipvs-nat', 'fairlead-tc', 'fairlead-sock']
 const MANY_SERVICES = 10_000
 /** What aims are about; an agent's start takes half a minute there. */
 const QUICK = [

@@ -1,6 +1,6 @@
 /**
  * What the agent needs to put many services into the kernel, to change one of them, and to be scraped.
- * usage: scale.js [--services N] [--rounds N] [--changes N] [--json FILE]
+ * usage: scale.js [--services N] [--rounds N] [--changes N] [--sweeps N] [--json FILE]
  * Exits with 1 when an aim is missed. Nothing is attached; no packet is sent.
  */
 import { execFile } from 'node:child_process'
@@ -19,6 +19,8 @@ const OPTIONS = {
   services: { type: 'string', default: '10000' },
   rounds: { type: 'string', default: '5' },
   changes: { type: 'string', default: '300' },
+  /** Of a million flows, with the pause after each, most of a minute. */
+  sweeps: { type: 'string', default: '3' },
   json: { type: 'string' },
   /** Of this process alone: measures one thing and prints it. */
   part: { type: 'string' },
@@ -53,11 +55,18 @@ async function rounds<T extends Part>(
   return results
 }
 
-async function measurePart(part: string, services: number, changes: number): Promise<Part> {
+interface Sizes {
+  readonly services: number
+  readonly changes: number
+  readonly sweeps: number
+}
+
+async function measurePart(part: string, sizes: Sizes): Promise<Part> {
+  const { services, changes, sweeps } = sizes
   if (part === 'sync') return measureSync(services)
   if (part === 'changes') return measureChanges(services, changes)
   if (part === 'scrapes') return measureScrapes(services)
-  if (part === 'sweeps') return measureSweeps()
+  if (part === 'sweeps') return measureSweeps(sweeps)
   return measureFile(services)
 }
 
@@ -80,8 +89,8 @@ interface Rounds {
   readonly sweeps: readonly Sweeps[]
 }
 
-async function measure(services: string, changes: string, count: number): Promise<Rounds> {
-  const args = ['--services', services, '--changes', changes]
+async function measure(sizes: Sizes, count: number): Promise<Rounds> {
+  const args = Object.entries(sizes).flatMap(([name, size]) => [`--${name}`, `${size}`])
   return {
     sync: await rounds<Sync>(count, 'sync', args),
     changes: await rounds<Changes>(count, 'changes', args),
@@ -110,12 +119,15 @@ function figuresOf(all: Rounds): Figure[] {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: OPTIONS })
-  const { services, changes, json, part } = values
+  const { json, part } = values
+  const services = Number(values.services)
+  const changes = Number(values.changes)
+  const sizes = { services, changes, sweeps: Number(values.sweeps) }
   if (part !== undefined) {
-    console.log(JSON.stringify(await measurePart(part, Number(services), Number(changes))))
+    console.log(JSON.stringify(await measurePart(part, sizes)))
     return 0
   }
-  const lines = figuresOf(await measure(services, changes, Number(values.rounds)))
+  const lines = figuresOf(await measure(sizes, Number(values.rounds)))
   for (const { name, value, unit, aim } of lines) {
     const told = aim === undefined ? '' : `aim ${aim}  ${value <= aim ? 'met' : 'MISSED'}`
     console.log(`${name.padEnd(52)} ${value.toFixed(2).padStart(9)} ${unit.padEnd(4)} ${told}`)
@@ -124,8 +136,7 @@ async function main(): Promise<number> {
     bench: 'scale',
     machine: machine(),
     rounds: Number(values.rounds),
-    services: Number(services),
-    changes: Number(changes),
+    ...{ services, changes },
     figures: lines.map((line) => ({ ...line, value: Math.round(line.value * 100) / 100 })),
   }
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(document, null, 2)}\n`)

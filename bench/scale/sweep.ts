@@ -30,8 +30,6 @@ const FLOWS = 1_000_000
 /** Per family; an LRU table evicts before it is full. */
 const ROOM = 640_000
 const SERVICES = 100
-/** With their pauses, after one that is not counted: a thread starts, counts are put right. */
-const RUNS = 3
 const BUDGET_MS = 300_000
 const CLIENT_PORTS = 50_000
 const NOBODY = { id: 0, service: 0, incarnation: 0 }
@@ -42,7 +40,8 @@ interface Backend {
   readonly incarnation: number
 }
 
-export async function measureSweeps(): Promise<Sweeps> {
+/** @param count with their pauses, after one that is not counted: a thread starts, counts are put right */
+export async function measureSweeps(count: number): Promise<Sweeps> {
   const model = new Model({ sources: ['bench'] })
   const scene = await ScaleScene.open(undefined, undefined, ROOM)
   const { hz } = await readTick()
@@ -55,7 +54,7 @@ export async function measureSweeps(): Promise<Sweeps> {
     await put(scene, model.publish('bench', snapshot(services(SERVICES))))
     if (scene.problems.length > 0) throw new Error(scene.problems[0]?.reason)
     fill(scene, jiffiesNow(data))
-    return await share(data)
+    return await share(data, count)
   } finally {
     await scene.remove()
   }
@@ -75,6 +74,7 @@ function fill(scene: ScaleScene, jiffies: number): void {
         ...{ vip_port: 80, client_port: own.client_port, backend_port: 8080, flags: established },
         ...{ service: backend.service, backend: backend.id, incarnation: backend.incarnation },
         last_seen: jiffies,
+        observed: 0,
       }
       const vip = family === 4 ? 0x0a000100 : [0xfd090000, 0, 0, 1]
       yield [
@@ -103,8 +103,8 @@ function jiffiesNow(data: SweepData): number {
   }
 }
 
-/** Ends after RUNS of them, or when its time is over. */
-async function share(data: SweepData): Promise<Sweeps> {
+/** Ends after so many, or when its time is over. */
+async function share(data: SweepData, count: number): Promise<Sweeps> {
   const runs: SweepResult[] = []
   let used = process.cpuUsage()
   let started = 0
@@ -114,7 +114,7 @@ async function share(data: SweepData): Promise<Sweeps> {
   }
   await swept(data, (result) => {
     if (runs.push(result) === 1) first()
-    return runs.length > RUNS
+    return runs.length > count
   })
   const seconds = (performance.now() - started) / 1000
   const { user, system } = process.cpuUsage(used)
