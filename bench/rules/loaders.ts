@@ -1,6 +1,9 @@
 /** Who loads rules: each starts with one service, loads many, and adds one. */
 import { Agent } from '../../test/lib/agent.js'
 import type { RunOptions } from '../../test/lib/netns.js'
+import { Model } from '../../src/model/model.js'
+import type { ServiceSpec } from '../../src/model/types.js'
+import { put, ScaleScene, serviceSpec, snapshot } from '../scale/scene.js'
 import type { Stage } from '../frame/stage.js'
 import { fails } from '../subjects/commands.js'
 import { fairleadServices } from '../subjects/fairlead.js'
@@ -78,6 +81,24 @@ const fairlead: Loader = {
   },
 }
 
+/** The agent's own way, in this process: from what a source publishes, as engines do, into the kernel. */
+const published: Loader = {
+  name: 'fairlead-source',
+  unavailable: () => Promise.resolve(undefined),
+  async prepare() {
+    const model = new Model({ sources: ['bench'] })
+    const scene = await ScaleScene.open()
+    // As a source does that keeps what it knows: what has not changed is the same object.
+    const specs: ServiceSpec[] = []
+    const load = async (services: number) => {
+      while (specs.length < services) specs.push(serviceSpec(specs.length, 1))
+      await put(scene, model.publish('bench', snapshot([...specs])))
+      if (scene.problems.length > 0) throw new Error(scene.problems[0]?.reason)
+    }
+    return { load, add: (services) => load(services + 1), end: () => scene.remove() }
+  },
+}
+
 export const LOADERS: readonly Loader[] = [
   byCommand('nft', ['nft', '-f', '-'], ['nft', '-f', '-'], nftRules, nftMore),
   byCommand(
@@ -88,4 +109,5 @@ export const LOADERS: readonly Loader[] = [
     iptablesMore,
   ),
   fairlead,
+  published,
 ]
