@@ -63,7 +63,7 @@ export async function runGuest(options: PartOptions): Promise<PartResult> {
     stop,
     services = quick ? [] : [MANY_SERVICES],
   } = options
-  const rounds = options.rounds ?? (quick ? 2 : 5)
+  const rounds = options.rounds ?? (quick ? 2 : 3)
   // Here all send whole checksums.
   const named = SUBJECTS.filter(
     ({ name, proxy }) =>

@@ -8,7 +8,7 @@ import { hostAims, hostDocument, hostTable } from './document.js'
 import { measureHost } from './rounds.js'
 
 const QUICK_MS = 40_000
-const WHOLE_MS = 240_000
+const WHOLE_MS = 210_000
 
 export async function runHost(options: PartOptions): Promise<PartResult> {
   const { chosen, quick, progress, stop } = options
