@@ -10,6 +10,7 @@
 #include <linux/pkt_cls.h>
 
 #include "config.h"
+#include "veth.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -80,20 +81,28 @@ static __always_inline int forward_stack(struct __sk_buff *skb)
 static __always_inline int forward_to(struct __sk_buff *skb, const struct backend *backend,
 				      const bool v6)
 {
-	struct bpf_redir_neigh nexthop = {};
+	union {
+		union veth_key key;
+		struct bpf_redir_neigh nexthop;
+	} to; /* one after the other: there is little room on the stack */
+	const struct veth *veth;
 
 	if (!network_id)
 		return VERDICT_ROUTE;
 	if (!bridge_ifindex || !(backend->flags & BACKEND_ON_LINK))
 		return forward_stack(skb);
+	veth = veth_of(&to.key, network_id, backend->addr, v6);
+	if (veth)
+		return veth_enter(skb, veth, bridge_mac);
+	__builtin_memset(&to.nexthop, 0, sizeof(to.nexthop));
 	if (v6) {
-		nexthop.nh_family = ADDRESS_FAMILY_6;
-		addr_copy(nexthop.ipv6_nh, backend->addr);
+		to.nexthop.nh_family = ADDRESS_FAMILY_6;
+		addr_copy(to.nexthop.ipv6_nh, backend->addr);
 	} else {
-		nexthop.nh_family = ADDRESS_FAMILY_4;
-		nexthop.ipv4_nh = backend->addr[3];
+		to.nexthop.nh_family = ADDRESS_FAMILY_4;
+		to.nexthop.ipv4_nh = backend->addr[3];
 	}
-	return bpf_redirect_neigh(bridge_ifindex, &nexthop, sizeof(nexthop), 0);
+	return bpf_redirect_neigh(bridge_ifindex, &to.nexthop, sizeof(to.nexthop), 0);
 }
 
 /* send_back() - out of the interface that the packet came in by. */

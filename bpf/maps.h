@@ -341,6 +341,29 @@ struct watching {
 	__be32 client_mask[4]; /* all 0: of any */
 };
 
+/* A container of a bridge. Scope: the network; at the edge the bridge, as veth.h has it. */
+struct veth4_key {
+	__u32 scope;
+	__be32 addr;
+};
+
+struct veth6_key {
+	__u32 scope;
+	__be32 addr[4];
+};
+
+/* The veth of a container, at whose other end it may be handed its packets. */
+struct veth {
+	__u32 ifindex; /* of the host side; the other one is in another namespace */
+	__u8 mac[6];   /* of the other one */
+	__u8 pad[2];
+};
+
+/* Nobody would tell that a container has moved once the agent is dead: it says until when. */
+struct veth_lease {
+	__u32 until; /* jiffies; 0: none of them holds */
+};
+
 struct layout {
 	__u32 version;	   /* LAYOUT_VERSION of the agent that made the maps */
 	__u32 incarnation; /* last one handed out to a backend row */
@@ -618,6 +641,7 @@ struct udp_from {
 #define MAX_BACKENDS 65536
 #define MAX_SLOTS 1048576 /* a Maglev table has 65,537, and two while it changes */
 #define MAX_SOURCES 65536
+#define MAX_VETHS 16384
 #define MAX_FLOWS 262144
 #define MAX_EMBRYONIC 65537 /* one beyond a power of two: twice the buckets */
 
@@ -886,6 +910,29 @@ struct {
 	__type(key, __u32);
 	__type(value, struct watching);
 } watchers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_VETHS);
+	__type(key, struct veth4_key);
+	__type(value, struct veth);
+} veths4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_VETHS);
+	__type(key, struct veth6_key);
+	__type(value, struct veth);
+} veths6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct veth_lease);
+} veth_leases SEC(".maps");
 
 /* How many events have been told in a window: of all CPUs together. */
 struct watch_window {

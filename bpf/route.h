@@ -102,8 +102,11 @@ static __always_inline int route_out(struct bpf_fib_lookup *fib)
 static __always_inline int route(struct __sk_buff *skb, const bool v6)
 {
 	struct bpf_fib_lookup fib = {};
+	const struct veth *veth;
+	union veth_key key;
 	struct addr ends[2];
 	__be32 pair[2];
+	long result;
 	__u8 ttl;
 
 	if (bpf_skb_load_bytes(skb, v6 ? HOP_LIMIT_OFFSET : TTL_OFFSET, &ttl, sizeof(ttl)))
@@ -117,10 +120,16 @@ static __always_inline int route(struct __sk_buff *skb, const bool v6)
 		addr_set4(&ends[0], pair[0]);
 		addr_set4(&ends[1], pair[1]);
 	}
-	if (ttl < LEAST_TTL || !route_find(skb, &fib, &ends[0], &ends[1], 0, v6))
+	result = route_lookup(skb, skb->ifindex, &fib, &ends[0], &ends[1], 0, v6);
+	if (ttl < LEAST_TTL || !is_way(result))
 		return forward_stack(skb);
 	if (ttl_decrement(skb, v6))
 		return VERDICT_DROP;
+	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
+		veth = veth_of(&key, VETH_SCOPE_BRIDGE | fib.ifindex, ends[1].words, v6);
+		if (veth)
+			return veth_enter(skb, veth, fib.smac);
+	}
 	return route_out(&fib);
 }
 

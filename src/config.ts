@@ -101,6 +101,8 @@ export interface Config {
   readonly metricsBackends?: number
   /** Handshakes that are timed in a second on one CPU at most; absent: the default. */
   readonly handshakes?: number
+  /** False: containers are always reached by their bridge; absent: the default. */
+  readonly redirectPeer?: boolean
   readonly statePath: string
   /** Directory on bpffs. */
   readonly pinPath: string
@@ -187,6 +189,7 @@ function configFrom(
     ...(agent.http && { http: httpOf(agent.http) }),
     ...(agent.metricsBackends !== undefined && { metricsBackends: agent.metricsBackends }),
     ...(agent.handshakes !== undefined && { handshakes: agent.handshakes }),
+    ...(agent.redirectPeer !== undefined && { redirectPeer: agent.redirectPeer }),
     statePath: agent.state ?? '/var/lib/fairlead/state.json',
     pinPath: agent.pins ?? '/sys/fs/bpf/fairlead',
     ...(agent.cgroup === undefined ? {} : { cgroupPath: agent.cgroup }),

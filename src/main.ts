@@ -231,6 +231,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ...(config.edge && { edge: config.edge }),
     ...(config.drainSeconds !== undefined && { drainSeconds: config.drainSeconds }),
     ...(config.handshakes !== undefined && { handshakes: config.handshakes }),
+    ...(config.redirectPeer !== undefined && { redirectPeer: config.redirectPeer }),
     sweepIntervalMs: config.sweepMs,
     onProblems: (found) => problems.report('dataplane', found),
     observer: () => metrics.work,

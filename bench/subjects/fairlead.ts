@@ -1,10 +1,16 @@
 /** fairlead's programs, loaded by its own agent; the agent is stopped while traffic is counted. */
+import { BpfMap } from 'libbpf-ts'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, type Definition } from '../../test/lib/agent.js'
 import { BRIDGE, NIC, PLACES, PORT, type Stage } from '../frame/stage.js'
 import type { Demand, InForce, Shape, Subject } from '../frame/subject.js'
 import { otherVip } from './others.js'
 
 const READY_MS = 120_000
+const FOUND_MS = 60_000
+const POLL_MS = 200
+/** An hour and more, whatever a jiffy is. */
+const KEPT_JIFFIES = 4_000_000
 
 let agents = 0
 
@@ -18,6 +24,8 @@ interface Kind {
   readonly agent?: object
   readonly network?: (stage: Stage) => object
   readonly service?: (stage: Stage) => object
+  /** Its backend is a container of a bridge, which the agent has to find first. */
+  readonly bridged?: boolean
 }
 
 const limits = ({ services, backends = 1, flows }: Demand) => ({
@@ -52,6 +60,23 @@ function definition(kind: Kind, stage: Stage, demand: Demand): Definition {
   }
 }
 
+/** Once the backend has been asked for, the agent knows its veth. */
+async function hasVeth({ pins }: Agent): Promise<void> {
+  using veths = BpfMap.openPinned(`${pins}/maps/veths4`)
+  for (let waited = 0; waited < FOUND_MS; waited += POLL_MS) {
+    for (const _ of veths.keys()) return
+    await sleep(POLL_MS)
+  }
+  throw new Error('the agent has not found the backend')
+}
+
+/** A stopped agent cannot, and the count takes longer than its word holds. */
+function keepVeths({ pins }: Agent): void {
+  using leases = BpfMap.openPinned(`${pins}/maps/veth_leases`)
+  const { until } = leases.get(0) as { until: number }
+  leases.set(0, { until: (until + KEPT_JIFFIES) >>> 0 })
+}
+
 async function setUp(kind: Kind, stage: Stage, demand: Demand): Promise<InForce> {
   // Pins have the agent's name, and several may stand at a time.
   const agent = new Agent(stage.lab, stage.balancer, `${kind.name}-${agents++}`)
@@ -64,8 +89,10 @@ async function setUp(kind: Kind, stage: Stage, demand: Demand): Promise<InForce>
   }
   const { process: daemon } = agent
   return {
-    quiesce: () => {
+    quiesce: async () => {
+      if (kind.bridged) await hasVeth(agent)
       daemon?.child.kill('SIGSTOP')
+      if (kind.bridged) keepVeths(agent)
     },
     tearDown: async () => {
       daemon?.child.kill('SIGCONT')
@@ -94,6 +121,7 @@ const outward = {
 export const fairlead: readonly Subject[] = [
   {
     name: 'fairlead-tc',
+    bridged: true,
     title: 'fairlead, tc',
     what: "tc programs on the client's and the backend's interface",
     network: () => ({ attach: { bridge: BRIDGE, interfaces: [NIC] } }),
@@ -116,6 +144,7 @@ export const fairlead: readonly Subject[] = [
   },
   {
     name: 'fairlead-edge-tc',
+    bridged: true,
     title: 'fairlead, edge by tc',
     what: 'the edge without XDP: tc on the NIC and on the bridge',
     agent: edge('tc'),
@@ -123,6 +152,7 @@ export const fairlead: readonly Subject[] = [
   },
   {
     name: 'fairlead-xdp',
+    bridged: true,
     title: 'fairlead, XDP to a container',
     what: 'XDP in the driver, tc behind it, a container of this node',
     only: { wholeChecksums: true },
@@ -131,6 +161,7 @@ export const fairlead: readonly Subject[] = [
   },
   {
     name: 'fairlead-xdp-generic',
+    bridged: true,
     title: 'fairlead, generic XDP',
     what: 'the same with XDP behind the driver',
     only: { wholeChecksums: true },

@@ -298,6 +298,7 @@ export const explanationSchema = z.object({
       kind: z.enum(wayKinds),
       interface: z.string().optional(),
       nextHop: z.string().optional(),
+      veth: z.string().optional(),
       mac: z.string().optional(),
       state: z.string().optional(),
     })

@@ -1,6 +1,7 @@
 /** Where the programs are: the interfaces of each network, and the cgroup root for sockets. */
 import { rmSync } from 'node:fs'
 import { FairleadError } from '../errors.js'
+import type { LinkView } from '../host/links.js'
 import type { Log } from '../host/log.js'
 import { HOST_NAMESPACE, NamespaceWatcher } from '../host/namespaces.js'
 import { sameData } from '../model/diff.js'
@@ -9,6 +10,7 @@ import type { Network, Problem, State } from '../model/types.js'
 import type { CapturePort } from './capture.js'
 import { CgroupAttachment } from './cgroup.js'
 import type { SocketNamespace } from './explain.js'
+import type { Veths } from './veths.js'
 import { EdgeAttachment, pruneEdge, type EdgeOptions } from './edge.js'
 import { removeFilter, removeLink } from './links.js'
 import { NetworkAttachment } from './network.js'
@@ -28,6 +30,7 @@ export interface AttachmentsOptions {
   /** Absent: this host has no cgroup v2, so no socket path. */
   readonly cgroupPath: string | undefined
   readonly networkId: (name: string) => number | undefined
+  readonly veths: Veths
   readonly onScopes: (scopes: SocketScopes) => void
   /** Absent: no interface of this node leads outside. */
   readonly edge?: EdgeOptions
@@ -200,7 +203,8 @@ export class Attachments {
     const id = this.#options.networkId(name)
     if (id === undefined || this.#networks.has(name)) return
     if (attachment.bridge === undefined && attachment.interfaces.length === 0) return
-    const { maps, settings, log } = this.#options
+    const { maps, settings, veths, log } = this.#options
+    const { namespace } = attachment
     const context = {
       pins: maps.pins,
       hook: settings.hook,
@@ -208,6 +212,8 @@ export class Attachments {
         loadTc(settings, maps, networkId, bridge),
       copying: () => maps.transition !== undefined,
       catchUp: () => this.#catchUp(),
+      onBridge: (bridge: string, view: LinkView | undefined) =>
+        veths.see({ id, bridge, ...(namespace !== undefined && { namespace }) }, view),
       onResult: (error: unknown) => this.#setProblem(`network ${name}`, error),
       log,
     }

@@ -42,6 +42,8 @@ export interface CaptureParts {
   readonly state: () => State | undefined
   /** Where our programs are; of the edge without a network. */
   readonly ports: (network?: string) => readonly CapturePort[]
+  /** What enters a container past its bridge leaves no interface. @returns what ends it */
+  readonly byBridge: () => () => void
 }
 
 /** `struct capture`. */
@@ -85,19 +87,24 @@ export class KernelCapturer implements Capturer {
   ): Promise<Capture> {
     if (this.#running) throw new FairleadError('BUSY', 'another capture runs')
     this.#running = true
+    const release = this.#parts.byBridge()
+    const ended = () => {
+      this.#running = false
+      release()
+    }
     const session = new Session(this.#parts, question, onPacket)
     try {
       await session.open()
     } catch (error) {
       await session.close()
-      this.#running = false
+      ended()
       throw error
     }
     let closing: Promise<void> | undefined
     this.#current = {
       interfaces: session.interfaces,
       leftOut: () => session.leftOut(),
-      close: () => (closing ??= session.close().finally(() => (this.#running = false))),
+      close: () => (closing ??= session.close().finally(ended)),
     }
     return this.#current
   }

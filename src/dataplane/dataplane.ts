@@ -14,6 +14,7 @@ import { Attachments } from './attachments.js'
 import type { EdgeOptions } from './edge.js'
 import { KernelCapturer } from './capture.js'
 import { tellEndings } from './endings.js'
+import { Veths } from './veths.js'
 import { KernelExplainer } from './explain.js'
 import { KernelFlowEvents } from './flowEvents.js'
 import type { Installer } from './install.js'
@@ -61,6 +62,8 @@ export interface DataplaneOptions {
   readonly edge?: EdgeOptions
   /** Handshakes that are timed in a second on one CPU at most; 0: none. */
   readonly handshakes?: number
+  /** False: containers are always reached by their bridge. */
+  readonly redirectPeer?: boolean
   /** Default 30,000. */
   readonly sweepIntervalMs?: number
   /** Seed of the random algorithm; absent: drawn at each load. */
@@ -88,6 +91,7 @@ export class Dataplane {
   readonly #log: Log
   readonly #reconciler: Reconciler
   readonly #attachments: Attachments
+  readonly #veths: Veths
   readonly #explainer: KernelExplainer
   readonly #capturer: KernelCapturer
   readonly #sweepData: SweepData
@@ -188,9 +192,15 @@ export class Dataplane {
         namespaces: () => this.#attachments.socketNamespaces(),
         log: options.log,
       })
+    this.#veths = new Veths({
+      ...{ maps, hz: settings.hz, log: options.log },
+      enabled: options.redirectPeer ?? true,
+      jiffies: () => this.#jiffies(settings.hz),
+    })
     this.#attachments = new Attachments({
       maps,
       settings,
+      veths: this.#veths,
       cgroupPath: options.cgroupPath ?? features.cgroup2,
       networkId: (name) => installer.ids.networks.get(name),
       onScopes: (scopes) => this.#reconciler.setSockets(scopes),
@@ -204,6 +214,7 @@ export class Dataplane {
       state: () => this.#state,
       hasEdge: options.edge !== undefined,
       sockets: (network) => this.#attachments.socketsOf(network),
+      vethOf: (scope, address) => this.#veths.portOf(scope, address),
     })
     this.explainer = this.#explainer
     this.events = new KernelFlowEvents({
@@ -214,6 +225,7 @@ export class Dataplane {
       ...{ maps, settings, installer, explainer: this.#explainer },
       state: () => this.#state,
       ports: (network) => this.#attachments.portsOf(network),
+      byBridge: () => this.#veths.hold(),
     })
     this.capturer = this.#capturer
     this.readback = new KernelReadback({
@@ -275,6 +287,7 @@ export class Dataplane {
     await this.#sweeper?.close()
     await this.#orphans?.close()
     await this.#attachments.close()
+    this.#veths.close()
     await this.#capturer.close()
     await this.#explainer.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()

@@ -16,6 +16,7 @@ import type { Installer } from './install.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { flowsIncomplete, type ProgramSettings } from './programs.js'
+import { bridgeScope } from './veths.js'
 
 /** Of those that sockets take, for who does not say: it decides only where ports are hashed. */
 const ANY_PORT = 49_152
@@ -36,6 +37,8 @@ export interface ExplainParts {
   readonly hasEdge: boolean
   /** Of a network, by name. */
   readonly sockets: (network: string) => readonly SocketNamespace[]
+  /** Where an address is handed its packets past its bridge; `scope` as Veths has it. */
+  readonly vethOf: (scope: number, address: string) => string | undefined
 }
 
 /** Where a question belongs. */
@@ -134,13 +137,14 @@ export class KernelExplainer implements Explainer {
     return { maps, installer, settings, state: state() }
   }
 
-  async #way({ path, network }: Place, { backend }: Explanation, { found }: Run): Promise<Way> {
+  async #way({ path, id, network }: Place, { backend }: Explanation, { found }: Run): Promise<Way> {
     const to = backend?.address ?? ''
     if (path === 'sock') return { kind: 'socket' }
     if (found.verdict === VERDICT.hairpin) return { kind: 'hairpin' }
     if (found.verdict === VERDICT.redirect && network !== undefined) {
       const { namespace, bridge = '' } = network.attachment
-      return { kind: 'neighbour', nextHop: to, ...(await neighbourOf(to, bridge, namespace)) }
+      const neighbour = await neighbourOf(to, bridge, namespace)
+      return { kind: 'neighbour', nextHop: to, ...neighbour, ...this.#vethOf(id, to) }
     }
     if (found.routed === 0) return { kind: 'stack' }
     return this.#wayOut(to, found)
@@ -159,6 +163,7 @@ export class KernelExplainer implements Explainer {
     if (found.way_ifindex === 0) return { kind: 'stack', state: 'not forwarded' }
     const links = await listLinks()
     const name = links.find(({ ifindex }) => ifindex === found.way_ifindex)?.name
+    const veth = this.#vethOf(bridgeScope(found.way_ifindex), fromWords(found.way_addr))
     const mac = Buffer.from(found.way_mac)
       .toString('hex')
       .replace(/..(?!$)/g, '$&:')
@@ -166,8 +171,13 @@ export class KernelExplainer implements Explainer {
       kind,
       ...(name !== undefined && { interface: name }),
       nextHop: fromWords(found.way_addr),
-      ...(found.way_result === 0 ? { mac } : { state: 'its MAC is not known yet' }),
+      ...(found.way_result === 0 ? { mac, ...veth } : { state: 'its MAC is not known yet' }),
     }
+  }
+
+  #vethOf(scope: number, address: string): { veth: string } | undefined {
+    const veth = this.#parts.vethOf(scope, address)
+    return veth === undefined ? undefined : { veth }
   }
 
   async #place(question: Question): Promise<Place> {

@@ -50,6 +50,10 @@ const RECORDS: Readonly<Record<string, Value>> = {
   source_key: { prefix_bits: U32, service: U32, family: U32, addr: ADDRESS },
   via: { addr: ADDRESS, kind: U32 },
   peer_key: { addr: ADDRESS },
+  veth4_key: { scope: U32, addr: U32 },
+  veth6_key: { scope: U32, addr: ADDRESS },
+  veth: { ifindex: U32, mac: new Uint8Array(6), pad: new Uint8Array(2) },
+  veth_lease: { until: U32 },
   drain: { since_ns: U64, incarnation: U32, pad: 0 },
   timers: {
     syn_jiffies: U32,

@@ -36,6 +36,8 @@ export interface NetworkContext {
   readonly copying: () => boolean
   /** Copies what programs that are about to be replaced, or just were, wrote to former maps. */
   readonly catchUp: () => Promise<void>
+  /** The bridge's ports, whenever they may have changed; undefined: it is not there. */
+  readonly onBridge: (bridge: string, view: LinkView | undefined) => void
   /** Called with what went wrong last, or undefined once all is well. */
   readonly onResult: (error: unknown) => void
   readonly log: Log
@@ -142,6 +144,7 @@ export class NetworkAttachment {
     this.#watcher.close()
     await this.#turns.close()
     for (const [key, hold] of this.#holds) await this.#drop(key, hold)
+    this.#tellBridge(undefined)
     await this.#prune(undefined)
     this.#removeTails(undefined)
     await this.close()
@@ -169,6 +172,7 @@ export class NetworkAttachment {
         await this.#attachAll(view, ports)
         await this.#context.catchUp()
       }
+      this.#tellBridge(bridge && view)
       await this.#prune(new Set([...this.#holds.values()].map(({ place }) => place)))
       this.#retryMs = MIN_RETRY_MS
       this.#failed = false
@@ -184,6 +188,11 @@ export class NetworkAttachment {
       this.#watcher.lookAgain(this.#retryMs)
       this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS)
     }
+  }
+
+  #tellBridge(view: LinkView | undefined): void {
+    const { bridge } = this.attachment
+    if (bridge !== undefined) this.#context.onBridge(bridge, view)
   }
 
   #findBridge(view: LinkView | undefined): BridgePort | undefined {

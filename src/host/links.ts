@@ -19,6 +19,12 @@ export interface HostLink {
   readonly master?: string
   /** How it runs an XDP program that is on it. */
   readonly xdpMode?: 'native' | 'generic'
+  /** Of a veth: its other end is in another namespace. */
+  readonly crosses?: true
+  /** What leaves by it waits in a queue: its traffic is shaped. */
+  readonly queued?: true
+  /** Of a bridge: it tells VLANs apart. */
+  readonly vlans?: true
 }
 
 /** IFLA_XDP_ATTACHED of linux/if_link.h. */
@@ -29,8 +35,13 @@ interface IpLink {
   readonly ifname: string
   readonly address?: string
   readonly master?: string
-  readonly linkinfo?: { readonly info_kind?: string }
+  readonly linkinfo?: {
+    readonly info_kind?: string
+    readonly info_data?: { readonly vlan_filtering?: number }
+  }
   readonly xdp?: { readonly mode?: number }
+  readonly link_netnsid?: number
+  readonly qdisc?: string
 }
 
 /** @throws FairleadError HOST, also when the namespace is not there */
@@ -96,6 +107,9 @@ function toHostLink(link: IpLink): HostLink {
     ...(kind !== undefined && { kind }),
     ...(link.master !== undefined && { master: link.master }),
     ...(xdpMode && { xdpMode }),
+    ...(link.link_netnsid !== undefined && { crosses: true }),
+    ...(link.qdisc !== 'noqueue' && { queued: true }),
+    ...(link.linkinfo?.info_data?.vlan_filtering === 1 && { vlans: true }),
   }
 }
 

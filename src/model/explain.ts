@@ -99,6 +99,8 @@ export interface Way {
   readonly nextHop?: string
   /** Of the next hop; absent: not known, and asked for with the first packet. */
   readonly mac?: string
+  /** Of a container that gets its packets at its own end of this veth, past the bridge. */
+  readonly veth?: string
   /** The neighbour's state, as `ip neighbour` has it, or that there is no route. */
   readonly state?: string
 }

@@ -100,9 +100,10 @@ function wayText({ way, seenAs, backend }: Explanation): string | undefined {
   const hop = way.nextHop === undefined ? '' : ` to ${way.nextHop}`
   const mac = way.mac === undefined ? '' : ` (${way.mac})`
   const state = way.state === undefined ? '' : `, ${way.state}`
+  const veth = way.veth === undefined ? '' : `, past the bridge at ${way.veth}`
   const texts = {
-    neighbour: `to the neighbour ${way.nextHop ?? ''}${mac}${by}${state}`,
-    route: `by routing${hop}${mac}${by}${state}`,
+    neighbour: `to the neighbour ${way.nextHop ?? ''}${mac}${by}${state}${veth}`,
+    route: `by routing${hop}${mac}${by}${state}${veth}`,
     stack: 'through the stack of the kernel',
     socket: 'the socket is connected there; nothing is done per packet',
     hairpin: 'back to the container that sent it',

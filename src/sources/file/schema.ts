@@ -378,6 +378,9 @@ export const agentSchema = fields(
       1_000_000,
       'Handshakes that are timed in a second on one CPU at most, 0: none; default 1000',
     ).optional(),
+    redirectPeer: flag(
+      'Containers are handed their packets past the bridge and its veth; default true',
+    ).optional(),
     state: absolutePath('File that keeps automatic VIPs over restarts').optional(),
     pins: absolutePath('Directory on bpffs for maps and links').optional(),
     sweep: duration(
