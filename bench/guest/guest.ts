@@ -24,7 +24,17 @@ const PARAMETERS: Readonly<Record<string, string>> = {
   'ip_vs.ko': 'conn_tab_bits=17',
 }
 
-const PROGRAMS = ['ip', 'bridge', 'flock', 'setpriv', 'nsenter', 'ethtool', 'nft', 'ipvsadm', 'bpftool']
+const PROGRAMS = [
+  'ip',
+  'bridge',
+  'flock',
+  'setpriv',
+  'nsenter',
+  'ethtool',
+  'nft',
+  'ipvsadm',
+  'bpftool',
+]
 const TABLES = ['iptables-legacy', 'iptables-legacy-restore']
 const APPLETS = ['ping', 'sysctl']
 
