@@ -11,6 +11,7 @@
 
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
 
 #include "config.h"
 #include "maps.h"
