@@ -46,13 +46,12 @@ async function until(
   holds: (packets: number) => boolean,
 ): Promise<void> {
   const end = Date.now() + PATIENCE_MS
-  let packets = NaN
-  do {
-    packets = await byVeth(t, way, host)
-    if (holds(packets)) return
+  let packets = await byVeth(t, way, host)
+  while (!holds(packets) && Date.now() < end) {
     await sleep(200)
-  } while (Date.now() < end)
-  t.fail(`${host}: ${packets} packets by the veth`)
+    packets = await byVeth(t, way, host)
+  }
+  if (!holds(packets)) t.fail(`${host}: ${packets} packets by the veth`)
 }
 
 const past = (packets: number): boolean => packets < FEW
