@@ -22,7 +22,7 @@ export async function runHost(options: PartOptions): Promise<PartResult> {
     })),
     title: 'host',
     rounds: options.rounds ?? (quick ? 3 : 15),
-    deadline: performance.now() + (quick ? QUICK_MS : WHOLE_MS),
+    budgetMs: quick ? QUICK_MS : WHOLE_MS,
     ...{ quick, cpu, progress: (what) => progress.at(what), stop },
   })
   const measured = hostDocument(run)

@@ -11,7 +11,7 @@ t.test('every subject is measured', async (t) => {
   const stop = new AbortController()
   t.teardown(() => stop.abort())
   const run = await measureHost({
-    ...{ title: 'host', rounds: 1, quick: true, cpu: 0, deadline: Infinity, stop: stop.signal },
+    ...{ title: 'host', rounds: 1, quick: true, cpu: 0, budgetMs: Infinity, stop: stop.signal },
     places: SUBJECTS.map((subject) => ({ subject, cases: hostCasesOf(subject) })),
     progress: () => undefined,
   })
