@@ -4,6 +4,8 @@ import type { Results } from './sections.js'
 
 /** Counts of instructions are to agree by this share. */
 const COUNT_SHARE = 0.02
+/** By which absolute figures of two runs differ on a shared machine. */
+const DRIFT = 0.2
 
 /** One figure as a run states it: exact but for a share, or somewhere in an interval. */
 export interface Stated {
@@ -26,8 +28,15 @@ function exact(name: string, value: number): Stated {
   return { name, value, low: value * (1 - COUNT_SHARE / 2), high: value * (1 + COUNT_SHARE / 2) }
 }
 
+/** What has no baseline in its own run: what the rounds lay between, and what the machine adds. */
 function ranged(name: string, { median, min, max }: Spread): Stated {
-  return { name, value: median, low: min, high: max }
+  return { name, value: median, low: min * (1 - DRIFT / 2), high: max * (1 + DRIFT / 2) }
+}
+
+/** Of one to another of the same run, as far apart as their rounds can be. */
+function between(name: string, above: Spread, below: Spread): Stated {
+  const [low, high] = [above.min / below.max, above.max / below.min]
+  return { name, value: above.median / below.median, low, high }
 }
 
 /** The ratio's interval; without one, what the rounds lay between. */
@@ -60,14 +69,17 @@ function statedBy(part: keyof Results, results: Results): Stated[] {
         ratioed(subject, subject === 'dnsmasq' ? null : toDnsmasq, perCpuSecond),
       )
     case 'prog':
-      return (prog?.cases ?? []).flatMap(({ name, services }) =>
-        Object.entries(services).map(([count, one]) => ranged(`${name}, ${count} services`, one)),
+      return (prog?.cases ?? []).flatMap(({ name, services, least }) =>
+        Object.entries(services).map(([count, one]) => {
+          const label = `${name}, ${count} services`
+          return least ? between(label, one, least) : ranged(label, one)
+        }),
       )
     case 'scale':
       return (scale?.figures ?? []).flatMap(({ name, value, min, max }) =>
         min === undefined || max === undefined || min === max
           ? []
-          : [{ name, value, low: min, high: max }],
+          : [ranged(name, { median: value, min, max })],
       )
   }
 }
