@@ -2,6 +2,7 @@
 import type { Program } from 'libbpf-ts'
 import { ifindexOf } from '../../test/lib/edgeWire.js'
 import type { Datapath } from '../../test/lib/kernel.js'
+import { enterPastBridge } from '../../test/lib/pastBridge.js'
 import {
   arpRequest,
   CLOSED_PORT,
@@ -16,7 +17,7 @@ import {
   VIP_PORT,
 } from './frames.js'
 import { Reference } from './reference.js'
-import { csumIpv6Flag, EdgeScene, FLOW_ROWS, openScene } from './scene.js'
+import { csumIpv6Flag, EdgeScene, FLOW_ROWS, NETWORK, openScene } from './scene.js'
 import { type Hook, Timed } from './timed.js'
 
 export const FLOWS = { hot: 1, warm: 16_384, cold: 65_536 } as const
@@ -64,6 +65,8 @@ export class Bench {
   readonly edges = new Map<number, EdgeScene>()
   /** One service with many backends. */
   readonly wide: Datapath[] = []
+  /** One service, whose backends' veths are known. */
+  readonly past: Datapath
   readonly established: Case[] = []
   readonly fresh: Case[] = []
   readonly #open: { close(): void }[] = []
@@ -77,6 +80,8 @@ export class Bench {
       }
       const wide = WIDE.map((of) => this.#keep(openScene(1, true, of)))
       this.wide.push(...wide)
+      this.past = this.#keep(openScene(1, true))
+      enterPastBridge(this.past, NETWORK, [HOSTS[4].backend, HOSTS[6].backend])
       for (const family of [4, 6] as const) {
         this.#flows(family)
         this.#others(family)
@@ -143,8 +148,34 @@ export class Bench {
       this.#fromWire(`${word} from_wire`, there, xdp)
       this.#newFlow(word, fromClient(family, protocol, 'S'), tc)
     }
+    this.#pastBridge(family, tc)
     this.#beyond(family, xdp)
     this.#toWide(family, tc)
+  }
+
+  /** To a container whose veth is known: one lookup more in the program, and much less behind it. */
+  #pastBridge(family: Family, reference: Reference): void {
+    const [syn, there] = ['S', 'A'].map((flags) => fromClient(family, 'tcp', flags))
+    if (!syn || !there) return
+    const program = this.past.program('from_container')
+    const timed = (of: Frame, flows: number) =>
+      new Map([[1, this.#timed('tc', of, flows, program)]])
+    handshakes([syn, there].map((of) => timed(of, FLOWS.cold)))
+    for (const flows of [FLOWS.hot, FLOWS.cold]) {
+      const subjects = timed(there, flows)
+      for (const one of subjects.values()) expecting(one, TC_REDIRECT, there)
+      const name = named(`IPv${family} TCP past the bridge, from_container`, flows)
+      this.established.push({
+        ...{ name, kind: 'established', hook: 'tc', subjects },
+        repeat: Math.max(REPEAT, PASSES * flows),
+        floor: this.#timed('tc', there, flows),
+        reference: expecting(
+          this.#timed('tc', there, flows, reference.pastBridge),
+          TC_REDIRECT,
+          there,
+        ),
+      })
+    }
   }
 
   /** One service of many backends; and of not so many, all of which are compared. */

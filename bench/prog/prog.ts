@@ -34,7 +34,7 @@ function fillTables(cases: readonly Case[]): void {
 /** Only refusals may have been dropped: anything else was not what was to be measured. */
 function checkCounted(bench: Bench): void {
   const edges = [...bench.edges.values()].map(({ dp }) => dp)
-  for (const dp of [...bench.scenes.values(), ...edges, ...bench.wide]) {
+  for (const dp of [...bench.scenes.values(), ...edges, ...bench.wide, bench.past]) {
     const names = Object.keys(dp.counted()).filter(
       (name) => !['DROP_NO_BACKEND', 'EVENT_REFUSED', 'EVENT_ARP'].includes(name),
     )

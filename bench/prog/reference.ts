@@ -11,6 +11,7 @@ export class Reference {
   readonly #lookups: BpfObject
   readonly #inserts: BpfObject
   readonly #handsOn: BpfObject | undefined
+  readonly #pastBridge: BpfObject | undefined
   readonly #beyond = new Map<Beyond, BpfObject>()
 
   /** @param csumIpv6Flag as the programs under test have it */
@@ -21,7 +22,7 @@ export class Reference {
   ) {
     const { vip, backend } = HOSTS[family]
     const { own, onWire, peer } = HOSTS[family]
-    const open = (inserts: boolean, handsOn = false, way?: Beyond) => {
+    const open = (inserts: boolean, onwards = false, way?: Beyond) => {
       const object = BpfObject.open(objectFile(`least_${hook}`))
       object.setRodata({
         rewrites_source: options.rewritesSource ? 1 : 0,
@@ -29,9 +30,9 @@ export class Reference {
         new_addr: addressWords(options.rewritesSource ? vip : backend),
         new_port: VIP_PORT,
         ...(hook === 'tc'
-          ? { csum_ipv6_flag: options.csumIpv6Flag }
+          ? { csum_ipv6_flag: options.csumIpv6Flag, past_bridge: onwards ? 1 : 0 }
           : {
-              hands_on: handsOn ? 1 : 0,
+              hands_on: onwards ? 1 : 0,
               beyond: way ? BEYOND[way] : 0,
               own_addr: addressWords(own),
               next_addr: addressWords(way === 'mac' ? onWire : peer),
@@ -43,14 +44,22 @@ export class Reference {
     }
     this.#inserts = open(true)
     this.#inserts.load()
-    const beside = (handsOn: boolean, way?: Beyond) => {
-      const object = open(false, handsOn, way)
+    const beside = (onwards: boolean, way?: Beyond) => {
+      const object = open(false, onwards, way)
       for (const name of ['least4', 'least6']) object.reuse(name, this.#inserts.map(name))
       object.load()
       return object
     }
     this.#lookups = beside(false)
     this.#handsOn = hook === 'xdp' ? beside(true) : undefined
+    this.#pastBridge = hook === 'tc' && !options.rewritesSource ? beside(true) : undefined
+    const addr = addressWords(backend)
+    this.#pastBridge
+      ?.map(`places${family}`)
+      .set(
+        { scope: 0, addr: family === 4 ? (addr[3] ?? 0) : addr },
+        { ifindex: 1, mac: Uint8Array.of(2, 0, 0, 0, 0, 1), pad: new Uint8Array(2) },
+      )
     if (hook === 'xdp')
       for (const way of ['mac', 'tunnel'] as const) this.#beyond.set(way, beside(false, way))
   }
@@ -64,6 +73,12 @@ export class Reference {
   get handsOn(): Program {
     if (this.#handsOn === undefined) throw new Error('only on XDP a packet is handed on')
     return this.#handsOn.program('least')
+  }
+
+  /** In tc: the same, which looks up the backend's veth and puts the packet into its other end. */
+  get pastBridge(): Program {
+    if (this.#pastBridge === undefined) throw new Error('only in tc a packet enters a veth')
+    return this.#pastBridge.program('least')
   }
 
   /** On XDP: the same, which sends the packet to its next hop, as it was dialled or in a tunnel. */
@@ -81,6 +96,7 @@ export class Reference {
   close(): void {
     this.#lookups.close()
     this.#handsOn?.close()
+    this.#pastBridge?.close()
     for (const object of this.#beyond.values()) object.close()
     this.#inserts.close()
   }

@@ -8,6 +8,9 @@ import { addressWords, CLOSED_PORT, HOSTS, VIP_PORT } from './frames.js'
 /** As shipped. */
 export const FLOW_ROWS = 262_144
 
+/** Id of the network of containers. */
+export const NETWORK = 7
+
 const BACKENDS_EACH = 10
 const OBJECT = new URL('../../bpf/tc.bpf.o', import.meta.url).pathname
 const BPF_F_IPV6 = 1n << 7n
@@ -38,7 +41,11 @@ export interface Measured {
 /** @param bridged backends are reached by redirection to a bridge; else through the stack */
 export function openScene(services: number, bridged: boolean, measured?: Measured): Datapath {
   const dp = new Datapath({
-    rodata: { network_id: 7, bridge_ifindex: bridged ? 1 : 0, csum_ipv6_flag: csumIpv6Flag() },
+    rodata: {
+      network_id: NETWORK,
+      bridge_ifindex: bridged ? 1 : 0,
+      csum_ipv6_flag: csumIpv6Flag(),
+    },
     sizes: shippedSizes(),
   })
   addServices(dp, services, measured)
