@@ -55,14 +55,14 @@ const PROG_AIMS = {
 export async function runProg(options: PartOptions): Promise<PartResult> {
   const rounds = options.rounds ?? (options.quick ? 2 : 7)
   const done = await runProgram<ProgDocument>('prog', ['--rounds', `${rounds}`], options)
-  const { verdicts, aims } = done.document
+  const { verdicts, limits } = done.document
   // One line an aim: each case is in the part's own table.
   const results = (Object.keys(PROG_AIMS) as (keyof typeof PROG_AIMS)[]).flatMap((aim) => {
     const own = verdicts.filter((one) => one.aim === aim).sort((a, b) => b.ratio - a.ratio)
     const [worst] = own
     if (!worst) return []
     const of = `the worst of ${own.length}: ${worst.name}`
-    return [judge({ aim: PROG_AIMS[aim], of, bound: aims[aim], better: 'less' }, worst.ratio)]
+    return [judge({ aim: PROG_AIMS[aim], of, bound: limits[aim], better: 'less' }, worst.ratio)]
   })
   return { ...done, aims: results }
 }

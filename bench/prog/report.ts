@@ -103,7 +103,7 @@ export interface Document {
   readonly machine: Readonly<Record<string, string | number>>
   readonly versions: Readonly<Record<string, string>>
   readonly rounds: Rounds
-  readonly aims: typeof AIMS
+  readonly limits: typeof AIMS
   readonly empty: Readonly<Record<string, Spread>>
   readonly cases: readonly {
     readonly name: string
@@ -131,7 +131,7 @@ export function document(results: Results, rounds: Rounds): Document {
       commit: version('git', 'describe', '--always', '--dirty'),
     },
     rounds,
-    aims: AIMS,
+    limits: AIMS,
     empty: Object.fromEntries(results.empty),
     cases: results.cases.map(({ of, reference, subjects }) => ({
       name: of.name,
