@@ -5,7 +5,7 @@
  */
 import { RingBuffer, type BpfObject, type Codec, type Link } from 'libbpf-ts'
 import { FairleadError } from '../errors.js'
-import { type Cidr, fromBytes, fromNumber, toWords } from '../model/address.js'
+import { fromBytes, rangeWords } from '../model/address.js'
 import type {
   Capture,
   CapturedInterface,
@@ -21,10 +21,10 @@ import type { Installer } from './install.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import { loadCapture, type ProgramSettings } from './programs.js'
+import { IPPROTO } from './rows.js'
 
 /** A packet is told of when the programs are through with it, on every CPU. */
 const SETTLE_MS = 25
-const IPPROTO_TCP = 6
 const SENT_BY_CLIENT = 1
 const NS_PER_MS = 1_000_000n
 /** Waiting to be told of; each has a copy of its record. */
@@ -161,21 +161,24 @@ class Session {
   }
 
   leftOut(): number {
-    return (
-      this.#left + this.#places.reduce((sum, { object }) => sum + beyond(object), this.#overrun)
-    )
+    return this.#left + this.#overrun + this.#beyond()
   }
 
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
     await this.#telling
-    this.#left = this.#places.reduce((sum, { object }) => sum + beyond(object), 0)
+    this.#left = this.#beyond()
     for (const { links, ring, object } of this.#places.splice(0)) {
       for (const link of links) link.close()
       ring.close()
       object.close()
     }
+  }
+
+  /** What the programs have left out, of those that run. */
+  #beyond(): number {
+    return this.#places.reduce((sum, { object }) => sum + beyond(object), 0)
   }
 
   async #add(
@@ -187,14 +190,12 @@ class Session {
     if (ports.length === 0) return
     const { settings, maps } = this.#parts
     const { client, snapBytes = 0, packetsPerSecond } = this.#question
+    const range = client && rangeWords(client)
     const object = await loadCapture(settings, maps, {
       network_id: id,
       wanted_service: wanted.service,
       wanted_backend: wanted.backend,
-      ...(client && {
-        client: [...toWords(fromNumber(client.first, client.family))],
-        client_mask: maskOf(client),
-      }),
+      ...(range && { client: range.base, client_mask: range.mask }),
       snap_bytes: snapBytes,
       rate_packets: packetsPerSecond,
     })
@@ -230,17 +231,16 @@ class Session {
   }
 
   async #tell(): Promise<void> {
-    for (const { place, row } of this.#waiting.splice(0)) {
-      const at = this.interfaces.findIndex(
-        ({ ifindex, namespace }) =>
-          ifindex === row.ifindex && namespace === place.network?.attachment.namespace,
-      )
-      if (at === -1) continue
-      const packet = await this.#packet(place, row, at)
-      this.#onPacket(packet)
-    }
-    this.#timer = undefined
-    if (this.#waiting.length > 0 && !this.#closed) await this.#tell()
+    while (this.#waiting.length > 0 && !this.#closed)
+      for (const { place, row } of this.#waiting.splice(0)) await this.#tellOf(place, row)
+  }
+
+  async #tellOf(place: Place, row: Row): Promise<void> {
+    const at = this.interfaces.findIndex(
+      ({ ifindex, namespace }) =>
+        ifindex === row.ifindex && namespace === place.network?.attachment.namespace,
+    )
+    if (at !== -1) this.#onPacket(await this.#packet(place, row, at))
   }
 
   async #packet({ network }: Place, row: Row, at: number): Promise<CapturedPacket> {
@@ -256,7 +256,7 @@ class Session {
       data,
       from: row.sender === SENT_BY_CLIENT ? 'client' : 'service',
       translated: row.translated !== 0,
-      protocol: row.protocol === IPPROTO_TCP ? 'tcp' : 'udp',
+      protocol: row.protocol === IPPROTO.tcp ? 'tcp' : 'udp',
       ...(service !== undefined && { service }),
       ...(address !== undefined && { backend: { address, port: row.backend_port } }),
       ...(row.backend !== 0 && {
@@ -276,7 +276,8 @@ function endsOf(frame: Buffer): { client: FlowEnd; vip: FlowEnd } | undefined {
   const v6 = frame.readUInt16BE(12) === 0x86dd
   const l4 = v6 ? 54 : 14 + ((frame[14] ?? 0) & 15) * 4
   const next = frame[20] ?? 0
-  if (frame.length < l4 + 4 || (v6 && next !== IPPROTO_TCP && next !== 17)) return undefined
+  if (frame.length < l4 + 4 || (v6 && next !== IPPROTO.tcp && next !== IPPROTO.udp))
+    return undefined
   const [source, destination, length] = v6 ? [22, 38, 16] : [26, 30, 4]
   const address = (from: number) => fromBytes(frame.subarray(from, from + length))
   return {
@@ -287,13 +288,4 @@ function endsOf(frame: Buffer): { client: FlowEnd; vip: FlowEnd } | undefined {
 
 function beyond(object: BpfObject): number {
   return Number((object.map('.bss').get(0) as Record<string, bigint>)['left_out'] ?? 0n)
-}
-
-/** Of a v4-mapped address the mapping counts, too. */
-function maskOf({ family, prefix }: Cidr): number[] {
-  const bits = family === 4 ? 96 + prefix : prefix
-  return [0, 32, 64, 96].map((from) => {
-    const set = Math.min(32, Math.max(0, bits - from))
-    return set === 0 ? 0 : (0xffffffff << (32 - set)) >>> 0
-  })
 }

@@ -19,7 +19,7 @@ import type { PinnedMaps } from './pinnedMaps.js'
 import type { ProgramSettings } from './programs.js'
 import { readRange } from './runs.js'
 import type { BackendRow, ServiceRow } from './records.js'
-import { reachableBackends } from './rows.js'
+import { IPPROTO, reachableBackends } from './rows.js'
 
 export interface DescribeParts {
   readonly maps: PinnedMaps
@@ -34,7 +34,6 @@ interface Where {
   readonly network: string
 }
 
-const IPPROTO = { tcp: 6, udp: 17 } as const
 const NS_PER_SECOND = 1e9
 
 export function describe(

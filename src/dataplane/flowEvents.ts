@@ -3,7 +3,7 @@
  * row of `watchers` says what to tell. An agent that dies is watched for no more within seconds.
  */
 import { RingBuffer, type Value } from 'libbpf-ts'
-import { fromWords, toWords } from '../model/address.js'
+import { fromNumber, fromWords, rangeWords } from '../model/address.js'
 import {
   DEFAULT_EVENT_RATE,
   type FlowEvent,
@@ -24,7 +24,6 @@ const SIGN_MS = 1_000
 /** A burst is told of, if it is no more than a tenth of a second's events. */
 const WINDOWS_A_SECOND = 10
 const NONE = [0, 0, 0, 0]
-const MASK_WORD = 0xffff_ffff
 const PROTOCOLS: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp' }
 
 /** struct flow_event. */
@@ -163,12 +162,13 @@ export class KernelFlowEvents implements FlowEventSource {
     const all = [...this.#subscriptions]
     const common = <T>(pick: (one: Subscription) => T | undefined): T | undefined => {
       const [first, ...others] = all.map(pick)
-      return others.every((other) => sameValue(other, first)) ? first : undefined
+      return others.every((other) => other === first) ? first : undefined
     }
     const kinds = all.reduce((bits, { filter }) => bits | this.#kindBits(filter), 0)
     const service = common(({ filter }) => this.#serviceId(filter)) ?? 0
-    const within = common(({ filter }) => filter.client?.within?.toString())
-    const [client, mask] = within === undefined ? [NONE, NONE] : maskOf(within)
+    const shared = common(({ filter }) => filter.client?.within?.toString()) !== undefined
+    const within = shared ? all[0]?.filter.client?.within : undefined
+    const { base: client, mask } = within ? rangeWords(within) : { base: NONE, mask: NONE }
     return {
       kinds,
       service,
@@ -198,8 +198,7 @@ export class KernelFlowEvents implements FlowEventSource {
   #backendId({ backend }: FlowEventFilter, service: number): number | undefined {
     const within = backend?.within
     if (within === undefined || service === 0 || within.size !== 1n) return undefined
-    const address = within.toString().replace(/\/\d+$/, '')
-    return this.#parts.installer.ids.backends.get(service, address)
+    return this.#parts.installer.ids.backends.get(service, fromNumber(within.first, within.family))
   }
 
   #deliver(record: EventRecord): void {
@@ -270,21 +269,6 @@ function wallTime(ns: bigint): string {
   const us = Math.round((nowMs - ageMs) * 1000)
   const text = new Date(Math.floor(us / 1000)).toISOString()
   return text.replace('Z', `${String(us % 1000).padStart(3, '0')}Z`)
-}
-
-/** @param cidr `address/prefix` @returns words of the address, v4-mapped, and of its mask */
-function maskOf(cidr: string): [number[], number[]] {
-  const [address = '', prefix = ''] = cidr.split('/')
-  const bits = Number(prefix) + (address.includes(':') ? 0 : 96)
-  const mask = [0, 32, 64, 96].map((from) => {
-    const own = Math.min(32, Math.max(0, bits - from))
-    return own === 0 ? 0 : (MASK_WORD << (32 - own)) >>> 0
-  })
-  return [[...toWords(address)], mask]
-}
-
-function sameValue(a: unknown, b: unknown): boolean {
-  return a === b
 }
 
 function commonDivisor(a: number, b: number): number {

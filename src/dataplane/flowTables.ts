@@ -18,6 +18,7 @@ import type { Constants } from './layout.js'
 import { OUTSIDE_NETWORK } from './outside.js'
 import type { PinnedMaps } from './pinnedMaps.js'
 import type { Timers } from './programs.js'
+import { IPPROTO } from './rows.js'
 import type { KernelMap } from './tables.js'
 
 const TABLES = ['flows4', 'flows6', 'snats', 'embryonic4', 'embryonic6', 'embryonic_snats'] as const
@@ -26,7 +27,6 @@ const BATCH = 1024
 /** A page that finds little ends all the same: somebody waits for an answer. */
 const ROWS_A_PAGE = 100_000
 const MAPPED = 0xffff
-const IPPROTO_TCP = 6
 /** As in bpf/flow.h: what seems to idle longer is ahead of the clock. */
 const LONGEST_IDLE = 0xf0000000
 
@@ -134,7 +134,7 @@ export class FlowTables {
     const other = seenAs.port !== row.client_port || seenAs.address !== address
     return {
       path,
-      protocol: protocol === IPPROTO_TCP ? 'tcp' : 'udp',
+      protocol: protocol === IPPROTO.tcp ? 'tcp' : 'udp',
       state: this.#state(row, protocol),
       ...(now !== undefined && { expiresSeconds: this.#expires(row, protocol, now) }),
       client: { address, port: row.client_port },
@@ -183,7 +183,7 @@ export class FlowTables {
 
 /** @param words enum flow_flag */
 export function flowState(flags: number, protocol: number, words: Constants['flow']): FlowState {
-  if (protocol !== IPPROTO_TCP) return 'UDP'
+  if (protocol !== IPPROTO.tcp) return 'UDP'
   if ((flags & words.reset) !== 0) return 'CLOSE'
   const [client, backend] = [(flags & words.finClient) !== 0, (flags & words.finBackend) !== 0]
   if (client) return backend ? 'TIME_WAIT' : 'FIN_WAIT'

@@ -6,8 +6,10 @@ import type { KernelMap } from './tables.js'
 import { type HostLink, type LinkView, parseMac } from '../host/links.js'
 import type { Log } from '../host/log.js'
 import { tenantsOf } from '../host/neighbours.js'
-import { family, toWords } from '../model/address.js'
+import { family } from '../model/address.js'
+import { sameData } from '../model/diff.js'
 import type { PinnedMaps } from './pinnedMaps.js'
+import { addressRow } from './rows.js'
 
 const RENEW_MS = 1_000
 /** What is known outlives a dead agent by so long. */
@@ -41,9 +43,18 @@ export interface BridgedNetwork {
   readonly bridge: string
 }
 
+/** A bridge as it was found. */
+interface Bridge {
+  /** Of its namespace. */
+  readonly inode: number
+  readonly ifindex: number
+  /** Those that a packet may pass it to. */
+  readonly ports: readonly HostLink[]
+}
+
 interface Watched {
   readonly network: BridgedNetwork
-  readonly view: LinkView
+  readonly bridge: Bridge
   rows: Rows
   waitMs: number
   timer?: NodeJS.Timeout
@@ -83,13 +94,16 @@ export class Veths {
    */
   see(network: BridgedNetwork, view: LinkView | undefined): void {
     const before = this.#networks.get(network.id)
+    const bridge = view && this.#parts.enabled ? bridgeIn(view, network.bridge) : undefined
+    // Links are told of now and then, whether or not they have changed.
+    if (before && sameData([before.network, before.bridge], [network, bridge])) return
     clearTimeout(before?.timer)
     this.#networks.delete(network.id)
-    if (view !== undefined && this.#parts.enabled) {
-      const ports = new Set(openPorts(network, view).map(({ ifindex }) => ifindex))
-      const known = before?.view.inode === view.inode ? [...before.rows] : []
+    if (bridge !== undefined) {
+      const ports = new Set(bridge.ports.map(({ ifindex }) => ifindex))
+      const known = before?.bridge.inode === bridge.inode ? [...before.rows] : []
       const rows = new Map(known.filter(([, { port }]) => ports.has(port.ifindex)))
-      const watched = { network, view, rows, waitMs: MIN_WAIT_MS }
+      const watched = { network, bridge, rows, waitMs: MIN_WAIT_MS }
       this.#networks.set(network.id, watched)
       if (ports.size > 0) this.#lookIn(watched, 0)
     }
@@ -141,10 +155,10 @@ export class Veths {
   }
 
   async #look(watched: Watched): Promise<void> {
-    const { network, view } = watched
+    const { network, bridge } = watched
     const isCurrent = (): boolean => this.#networks.get(network.id) === watched
     try {
-      const rows = await rowsOf(network, view)
+      const rows = await rowsOf(network, bridge)
       if (!isCurrent()) return
       watched.rows = rows
       this.#write()
@@ -188,14 +202,15 @@ export class Veths {
   }
 }
 
-async function rowsOf(network: BridgedNetwork, view: LinkView): Promise<Rows> {
-  const { id, namespace, bridge } = network
-  const ports = new Map(openPorts(network, view).map((port) => [port.name, port]))
-  const ifindex = view.links.find(({ name }) => name === bridge)?.ifindex ?? 0
+async function rowsOf(
+  { id, namespace, bridge: name }: BridgedNetwork,
+  { ifindex, ports: open }: Bridge,
+): Promise<Rows> {
+  const ports = new Map(open.map((port) => [port.name, port]))
   const scopes = namespace === undefined ? [id, bridgeScope(ifindex)] : [id]
   const rows = new Map<string, Row>()
-  for (const { address, mac, port: name } of await tenantsOf(bridge, namespace)) {
-    const port = ports.get(name)
+  for (const { address, mac, port: behind } of await tenantsOf(name, namespace)) {
+    const port = ports.get(behind)
     const bytes = parseMac(mac)
     if (port === undefined || bytes === undefined) continue
     for (const scope of scopes)
@@ -205,16 +220,17 @@ async function rowsOf(network: BridgedNetwork, view: LinkView): Promise<Rows> {
 }
 
 /**
- * Ports that a packet may pass the bridge to. What is shaped or told apart by VLANs is not, nor a veth
+ * What is shaped or told apart by VLANs has no ports that a packet may pass the bridge to, nor has a veth
  * with both ends in one namespace, which the kernel does not redirect into.
  */
-function openPorts({ bridge: name }: BridgedNetwork, { links }: LinkView): HostLink[] {
+function bridgeIn({ inode, links }: LinkView, name: string): Bridge | undefined {
   const bridge = links.find((link) => link.name === name)
-  if (bridge === undefined || bridge.vlans === true) return []
-  return links.filter(
+  if (bridge === undefined) return undefined
+  const ports = links.filter(
     ({ kind, master, crosses, queued }) =>
       kind === 'veth' && master === name && crosses === true && queued !== true,
   )
+  return { inode, ifindex: bridge.ifindex, ports: bridge.vlans === true ? [] : ports }
 }
 
 function keyOf(scope: number, address: string): string {
@@ -222,8 +238,7 @@ function keyOf(scope: number, address: string): string {
 }
 
 function kernelKey({ scope, address }: Row): { scope: number; addr: number | number[] } {
-  const words = toWords(address)
-  return { scope, addr: family(address) === 4 ? words[3] : [...words] }
+  return { scope, addr: addressRow(scope, address).key.addr }
 }
 
 function sameVeth(a: Row, b: Row): boolean {

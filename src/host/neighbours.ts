@@ -23,8 +23,9 @@ export async function neighbourOf(
   namespace?: string,
 ): Promise<Neighbour> {
   const text = await run(namespace, 'ip', ['-j', 'neigh', 'show', 'to', address, 'dev', device])
-  const rows = JSON.parse(text.trim() || '[]') as IpNeighbour[]
-  const row = rows.find(({ dst }) => dst !== undefined && canonicalAddress(dst) === address)
+  const row = rowsOf<IpNeighbour>(text).find(
+    ({ dst }) => dst !== undefined && canonicalAddress(dst) === address,
+  )
   return {
     interface: device,
     ...(row?.lladdr !== undefined && { mac: row.lladdr }),

@@ -294,3 +294,17 @@ function formatGroups(groups: readonly number[]): string {
 function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}...` : text)
 }
+
+/** A range as the programs compare with it: its first address and its mask, in words as toWords() has them. */
+export function rangeWords({ family: of, first, prefix }: Cidr): {
+  base: number[]
+  mask: number[]
+} {
+  // Of a v4-mapped address the mapping counts, too.
+  const bits = of === 4 ? 96 + prefix : prefix
+  const mask = [0, 32, 64, 96].map((from) => {
+    const set = Math.min(32, Math.max(0, bits - from))
+    return set === 0 ? 0 : (0xffff_ffff << (32 - set)) >>> 0
+  })
+  return { base: [...toWords(fromNumber(first, of))], mask }
+}

@@ -1,7 +1,8 @@
 /** Services whose branches only some packets reach: each a service of its own, in both worlds. */
+import { toWords } from '../../src/model/address.js'
 import type { Algorithm } from '../../src/model/types.js'
 import type { Datapath, Policy } from '../lib/kernel.js'
-import { addressBytes, concat, isV6 } from '../lib/packet.js'
+import { isV6 } from '../lib/packet.js'
 
 /** Ranges of clients, by `address/bits`. */
 interface Ranges {
@@ -40,10 +41,7 @@ export function conditions(clients: readonly Ranges[]): readonly Condition[] {
 }
 
 export function words(address: string): number[] {
-  const bytes = isV6(address)
-    ? addressBytes(address)
-    : concat(Buffer.alloc(10), [255, 255], addressBytes(address))
-  return [0, 4, 8, 12].map((at) => bytes.readUInt32BE(at))
+  return [...toWords(address)]
 }
 
 /** Bits of a v4-mapped address in front of the IPv4 one. */

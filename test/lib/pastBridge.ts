@@ -1,7 +1,7 @@
 /** Containers that are entered past their bridge, in worlds without an agent. */
 import { readFileSync } from 'node:fs'
 import { readConfiguredHz } from '../../src/host/clock.js'
-import { family, toWords } from '../../src/model/address.js'
+import { addressRow } from '../../src/dataplane/rows.js'
 import type { Datapath } from './kernel.js'
 
 /** The kernel counts from five minutes before its wrap. Half of what 32 bits tell is yet to come. */
@@ -15,8 +15,7 @@ export function enterPastBridge(dp: Datapath, scope: number, addresses: readonly
   dp.map('veth_leases').set(0, { until: distantJiffies() })
   const value = { ifindex: 1, mac: Uint8Array.of(2, 0, 0, 0, 0, 1), pad: new Uint8Array(2) }
   for (const address of addresses) {
-    const words = toWords(address)
-    const v4 = family(address) === 4
-    dp.map(v4 ? 'veths4' : 'veths6').set({ scope, addr: v4 ? words[3] : [...words] }, value)
+    const { family, key } = addressRow(scope, address)
+    dp.map(`veths${family}`).set({ scope, addr: key.addr }, value)
   }
 }
