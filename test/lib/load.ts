@@ -33,7 +33,7 @@ const TRANSFERS = 4
 const { values, positionals: hosts } = parseArgs({
   allowPositionals: true,
   options: {
-    pause: { type: 'string', default: '10' },
+    pause: { type: 'string', default: '20' },
     transfer: { type: 'string' },
   },
 })
