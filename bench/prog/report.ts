@@ -96,6 +96,8 @@ export interface Rounds {
   readonly asked: number
   readonly known: number
   readonly fresh: number
+  /** Cases that were above an aim and have been measured once more. */
+  readonly again: readonly string[]
 }
 
 export interface Document {
