@@ -3,6 +3,7 @@
  * names that the model knows.
  */
 import type { BackendEnds, Handshakes } from '../model/readback.js'
+import { EndSums, HandshakeSums } from '../model/sums.js'
 import type { Path, ServiceKey } from '../model/types.js'
 import type { Pace } from '../pace.js'
 import type { Installer } from './install.js'
@@ -38,7 +39,27 @@ export class FlowTallies {
   async ends(service?: ServiceKey): Promise<BackendEnds[]> {
     const of = (id: number): BackendEnds[] => this.#endsOf([...this.#backendsOf(id)], [id])
     if (service !== undefined) return this.#idOf(service).flatMap(of)
-    return this.#whole((pace) => this.#endsInTurns(pace), of)
+    return this.#whole(async (pace) => {
+      const rows: BackendEnds[] = []
+      await this.#endsInTurns(pace, (row) => rows.push(row))
+      return rows
+    }, of)
+  }
+
+  /** Of services as a whole: one row for each path. */
+  endsOfServices(): Promise<BackendEnds[]> {
+    return this.#whole(
+      async (pace) => {
+        const sums = new EndSums()
+        await this.#endsInTurns(pace, (row) => sums.add(row))
+        return sums.rows()
+      },
+      (id) => {
+        const sums = new EndSums()
+        for (const row of this.#endsOf([...this.#backendsOf(id)], [id])) sums.add(row)
+        return sums.rows()
+      },
+    )
   }
 
   /** One row for each backend, or service, path and part that has been timed. */
@@ -52,7 +73,11 @@ export class FlowTallies {
   handshakesOfServices(): Promise<Handshakes[]> {
     return this.#whole(
       (pace) => this.#handshakeSumsInTurns(pace),
-      (id) => mergeHandshakes(this.#handshakesOf(id)),
+      (id) => {
+        const sums = new HandshakeSums()
+        for (const row of this.#handshakesOf(id)) sums.add(row)
+        return sums.rows()
+      },
     )
   }
 
@@ -99,23 +124,21 @@ export class FlowTallies {
     return this.#parts.installer.ids.backends.of(service)?.values() ?? []
   }
 
-  async #endsInTurns(pace: Pace): Promise<BackendEnds[]> {
+  async #endsInTurns(pace: Pace, show: (row: BackendEnds) => void): Promise<void> {
     const { ids } = this.#parts.installer
-    const rows: BackendEnds[] = []
     for (
       let some = ids.backends.after(0, IDS_AT_ONCE);
       some.length > 0;
       some = ids.backends.after(some.at(-1) ?? 0, IDS_AT_ONCE)
     ) {
-      for (const row of this.#endsOf(some, [])) rows.push(row)
+      for (const row of this.#endsOf(some, [])) show(row)
       if (pace.due) await pace.rest()
     }
     const services = [...ids.services.entries()].map(([, id]) => id).sort((a, b) => a - b)
     for (let at = 0; at < services.length; at += IDS_AT_ONCE) {
-      for (const row of this.#endsOf([], services.slice(at, at + IDS_AT_ONCE))) rows.push(row)
+      for (const row of this.#endsOf([], services.slice(at, at + IDS_AT_ONCE))) show(row)
       if (pace.due) await pace.rest()
     }
-    return rows
   }
 
   #endsOf(backends: readonly number[], services: readonly number[]): BackendEnds[] {
@@ -129,24 +152,14 @@ export class FlowTallies {
       if (backend === undefined || service === undefined) return
       rows.push({ service, backend: backend.address, path, ends })
     })
-    const left = new Map<string, Map<string, number>>()
-    const add = (id: number, path: Path, ends: BackendEnds['ends']): void => {
-      const key = `${path} ${ids.services.keyOf(id) ?? ''}`
-      const sum = left.get(key) ?? new Map<string, number>()
-      for (const [reason, count] of ends) sum.set(reason, (sum.get(reason) ?? 0) + count)
-      left.set(key, sum)
-    }
+    const left = new EndSums()
     const own = new Set(services)
-    this.#read('retired_ends', services, maps.constants.ends, (id, path, ends) => {
-      if (own.has(id)) add(id, path, ends)
-    })
-    this.#read('gone_ends', services, ['gone'], (id, path, ends) => {
-      if (own.has(id)) add(id, path, ends)
-    })
-    for (const [key, ends] of left) {
-      const [path = '', service = ''] = key.split(' ')
-      rows.push({ service, path: path as Path, ends: [...ends] })
+    const add = (id: number, path: Path, ends: BackendEnds['ends']): void => {
+      if (own.has(id)) left.add({ service: ids.services.keyOf(id) ?? '', path, ends })
     }
+    this.#read('retired_ends', services, maps.constants.ends, add)
+    this.#read('gone_ends', services, ['gone'], add)
+    for (const row of left.rows()) rows.push(row)
     return rows
   }
 
@@ -312,18 +325,4 @@ function rowAdder(map: KernelMap): (words: Uint32Array, from: number, to?: Sum) 
     }
     return to
   }
-}
-
-/** Rows of one service, path and part become one. */
-function mergeHandshakes(rows: readonly Handshakes[]): Handshakes[] {
-  const merged = new Map<string, Handshakes>()
-  for (const { service, path, part, sumSeconds, counts } of rows) {
-    const key = `${path} ${part} ${service}`
-    const before = merged.get(key)
-    merged.set(key, {
-      ...{ service, path, part, sumSeconds: sumSeconds + (before?.sumSeconds ?? 0) },
-      counts: counts.map((count, i) => count + (before?.counts[i] ?? 0)),
-    })
-  }
-  return [...merged.values()]
 }

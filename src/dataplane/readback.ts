@@ -13,6 +13,7 @@ import type {
   ReasonCount,
   ReconcileStats,
 } from '../model/readback.js'
+import { CounterSums } from '../model/sums.js'
 import type { Path, ServiceKey } from '../model/types.js'
 import { Pace } from '../pace.js'
 import { FlowTables, type JiffiesClock } from './flowTables.js'
@@ -79,22 +80,47 @@ export class KernelReadback implements Readback {
   }
 
   async counters(service?: ServiceKey): Promise<BackendCounters[]> {
-    const { ids, retirement } = this.#parts.installer
     if (service !== undefined) return this.#ofService(service)
-    // What a backend had counted may move to its service's row between two looks.
+    return this.#whole(
+      async (pace) => {
+        const all: BackendCounters[] = []
+        await this.#inTurns(pace, (row) => all.push(row))
+        return all
+      },
+      (key) => this.#ofService(key),
+    )
+  }
+
+  countersOfServices(): Promise<BackendCounters[]> {
+    return this.#whole(
+      async (pace) => {
+        const sums = new CounterSums()
+        await this.#inTurns(pace, (row) => sums.add(row))
+        return sums.rows()
+      },
+      (key) => summed(this.#ofService(key)),
+    )
+  }
+
+  /** What a backend had counted may move to its service's row between two looks. */
+  async #whole(
+    read: (pace: Pace) => Promise<BackendCounters[]>,
+    again: (service: ServiceKey) => BackendCounters[],
+  ): Promise<BackendCounters[]> {
+    const { ids, retirement } = this.#parts.installer
     const moved = new Set<ServiceKey>()
     const end = retirement.watch((id) => moved.add(ids.services.keyOf(id) ?? ''))
     try {
       const pace = this.#pace()
-      const rows = await this.#inTurns(pace)
-      const again = new Map<ServiceKey, BackendCounters[]>()
+      const rows = await read(pace)
+      const anew = new Map<ServiceKey, BackendCounters[]>()
       for (const key of moved) {
         moved.delete(key)
-        again.set(key, this.#ofService(key))
+        anew.set(key, again(key))
         if (pace.due) await pace.rest()
       }
-      if (again.size === 0) return rows
-      return [...rows.filter((row) => !again.has(row.service)), ...[...again.values()].flat()]
+      if (anew.size === 0) return rows
+      return [...rows.filter((row) => !anew.has(row.service)), ...[...anew.values()].flat()]
     } finally {
       end()
     }
@@ -104,26 +130,24 @@ export class KernelReadback implements Readback {
     return this.#parts.pace?.() ?? new Pace()
   }
 
-  async #inTurns(pace: Pace): Promise<BackendCounters[]> {
+  async #inTurns(pace: Pace, show: (row: BackendCounters) => void): Promise<void> {
     const { ids } = this.#parts.installer
-    const all: BackendCounters[] = []
-    const retired: BackendCounters[] = []
+    const retired = new CounterSums()
     let some = ids.backends.after(0, IDS_AT_ONCE)
     while (some.length > 0) {
       const { rows, leaving } = this.#ofBackends(some)
-      for (const row of rows) all.push(row)
-      for (const row of leaving) retired.push(row)
+      for (const row of rows) show(row)
+      for (const row of leaving) retired.add(row)
       if (pace.due) await pace.rest()
       some = ids.backends.after(some.at(-1) ?? 0, IDS_AT_ONCE)
     }
     // In order: nothing that is read along with some is read with others.
     const services = [...ids.services.entries()].map(([, id]) => id).sort((a, b) => a - b)
     for (let at = 0; at < services.length; at += IDS_AT_ONCE) {
-      for (const row of this.#retired(services.slice(at, at + IDS_AT_ONCE))) retired.push(row)
+      for (const row of this.#retired(services.slice(at, at + IDS_AT_ONCE))) retired.add(row)
       if (pace.due) await pace.rest()
     }
-    for (const row of mergeRows(retired)) all.push(row)
-    return all
+    for (const row of retired.rows()) show(row)
   }
 
   #ofService(key: ServiceKey): BackendCounters[] {
@@ -133,7 +157,7 @@ export class KernelReadback implements Readback {
     const { rows, leaving } = this.#ofBackends([...(ids.backends.of(id)?.values() ?? [])])
     // Those of others lie between them.
     const own = ({ service }: BackendCounters) => service === key
-    return [...rows.filter(own), ...mergeRows([...leaving.filter(own), ...this.#retired([id])])]
+    return [...rows.filter(own), ...summed([...leaving.filter(own), ...this.#retired([id])])]
   }
 
   /** @returns rows of backends, and of those that are on their way out */
@@ -189,6 +213,10 @@ export class KernelReadback implements Readback {
 
   backendEnds(service?: ServiceKey): Promise<BackendEnds[]> {
     return this.#tallies.ends(service)
+  }
+
+  endsOfServices(): Promise<BackendEnds[]> {
+    return this.#tallies.endsOfServices()
   }
 
   handshakes(service?: ServiceKey): Promise<Handshakes[]> {
@@ -367,25 +395,9 @@ function summing(
   }
 }
 
-/** What is left of backends that are leaving joins what has been retired. */
-function mergeRows(rows: readonly BackendCounters[]): BackendCounters[] {
-  const merged = new Map<string, BackendCounters>()
-  for (const row of rows) {
-    const key = `${row.service} ${row.backend ?? ''} ${row.path}`
-    const before = merged.get(key)
-    merged.set(
-      key,
-      before === undefined
-        ? row
-        : {
-            ...row,
-            packetsIn: before.packetsIn + row.packetsIn,
-            bytesIn: before.bytesIn + row.bytesIn,
-            packetsOut: before.packetsOut + row.packetsOut,
-            bytesOut: before.bytesOut + row.bytesOut,
-            connections: before.connections + row.connections,
-          },
-    )
-  }
-  return [...merged.values()]
+/** Rows of one service and path become one, without a backend. */
+function summed(rows: readonly BackendCounters[]): BackendCounters[] {
+  const sums = new CounterSums()
+  for (const row of rows) sums.add(row)
+  return sums.rows()
 }

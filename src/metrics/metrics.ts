@@ -207,13 +207,14 @@ async function readKernel(
   detailed: boolean,
   texts: from.LabelTexts,
 ): Promise<Reading> {
-  const counted = await readback.counters()
+  const counted = await (detailed ? readback.counters() : readback.countersOfServices())
   // At once: what a service had counted that leaves now would be told twice, or not at all.
   const departed = readback.departed()
-  const rows = detailed ? counted : await from.sumOfServices(counted)
+  const rows = detailed ? counted : from.ofServices(counted)
   const node = await from.sumOfNode([...rows, ...departed])
-  const backendEnds = await readback.backendEnds()
-  const closed = detailed ? backendEnds : await from.endsOfServices(backendEnds)
+  const closed = detailed
+    ? await readback.backendEnds()
+    : from.ofServices(await readback.endsOfServices())
   const timed = await (detailed ? readback.handshakes() : readback.handshakesOfServices())
   const ofBackends = timed.filter(({ part }) => part === 'backend')
   const shaken = detailed ? ofBackends : from.ofServices(ofBackends)

@@ -14,6 +14,7 @@ import type {
   PathCounters,
   ReasonCount,
 } from '../model/readback.js'
+import { addCounters } from '../model/sums.js'
 import type { Backend, Path, Problem, Service, ServiceKey, State } from '../model/types.js'
 import { Pace } from '../pace.js'
 import { labelPairs } from './exposition.js'
@@ -40,37 +41,6 @@ type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 type Rows = readonly (BackendCounters | ServiceCounters)[]
 type Labels = Record<string, string>
 
-/** One row for each service and path. Others run meanwhile. */
-export async function sumOfServices(rows: readonly BackendCounters[]): Promise<ServiceCounters[]> {
-  const sums = new Map<ServiceKey, Mutable<ServiceCounters>[]>()
-  const pace = new Pace()
-  for (const row of rows) {
-    let own = sums.get(row.service)
-    if (own === undefined) sums.set(row.service, (own = []))
-    const sum = own.find(({ path }) => path === row.path)
-    if (sum === undefined) own.push({ ...row, backend: null })
-    else {
-      addTo(sum, row)
-      addGauges(sum, row)
-    }
-    if (pace.due) await pace.rest()
-  }
-  return [...sums.values()].flat()
-}
-
-function addGauges(sum: Mutable<ServiceCounters>, row: BackendCounters): void {
-  if (row.active !== undefined) sum.active = (sum.active ?? 0) + row.active
-  if (row.inactive !== undefined) sum.inactive = (sum.inactive ?? 0) + row.inactive
-}
-
-function addTo(sum: Mutable<PathCounters>, row: PathCounters): void {
-  sum.packetsIn += row.packetsIn
-  sum.bytesIn += row.bytesIn
-  sum.packetsOut += row.packetsOut
-  sum.bytesOut += row.bytesOut
-  sum.connections += row.connections
-}
-
 /** Of all services together, by path. Others run meanwhile. */
 export async function sumOfNode(rows: readonly PathCounters[]): Promise<PathCounters[]> {
   const sums = new Map<Path, Mutable<PathCounters>>()
@@ -78,7 +48,7 @@ export async function sumOfNode(rows: readonly PathCounters[]): Promise<PathCoun
   for (const row of rows) {
     const { path, packetsIn, bytesIn, packetsOut, bytesOut, connections } = row
     const sum = sums.get(path)
-    if (sum !== undefined) addTo(sum, row)
+    if (sum !== undefined) addCounters(sum, row)
     else sums.set(path, { path, packetsIn, bytesIn, packetsOut, bytesOut, connections })
     if (pace.due) await pace.rest()
   }
@@ -117,30 +87,9 @@ export function* inactiveSamples(rows: Rows, texts: LabelTexts): Generator<Sampl
     if (row.inactive !== undefined) yield { labels: texts.ofRow(row), value: row.inactive }
 }
 
-/** How flows ended, of services as a whole. Others run meanwhile. */
-export async function endsOfServices(rows: readonly BackendEnds[]): Promise<ServiceEnds[]> {
-  const sums = new Map<ServiceKey, (Omit<ServiceEnds, 'ends'> & { ends: [string, number][] })[]>()
-  const pace = new Pace()
-  for (const { service, path, ends } of rows) {
-    let own = sums.get(service)
-    if (own === undefined) sums.set(service, (own = []))
-    let sum = own.find((one) => one.path === path)
-    if (sum === undefined) own.push((sum = { service, path, backend: null, ends: [] }))
-    for (const [reason, count] of ends) {
-      const same = sum.ends.find(([one]) => one === reason)
-      if (same === undefined) sum.ends.push([reason, count])
-      else same[1] += count
-    }
-    if (pace.due) await pace.rest()
-  }
-  return [...sums.values()].flat()
-}
-
 /** Rows of services as a whole, as such. */
-export function ofServices(rows: readonly Handshakes[]): ServiceHandshakes[] {
-  return rows.map(({ service, path, part, sumSeconds, counts }) => ({
-    ...{ service, path, part, sumSeconds, counts, backend: null },
-  }))
+export function ofServices<T extends object>(rows: readonly T[]): (T & { backend: null })[] {
+  return rows.map((row) => ({ ...row, backend: null }))
 }
 
 export function* closedSamples(

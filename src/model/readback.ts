@@ -104,6 +104,8 @@ export interface Readback {
    * @param service of that one alone
    */
   counters(service?: ServiceKey): Promise<BackendCounters[]>
+  /** The same of services as a whole: one row for each path, without a backend. */
+  countersOfServices(): Promise<BackendCounters[]>
   /** What services that are gone had counted. */
   departed(): PathCounters[]
   drops(): ReasonCount[]
@@ -112,6 +114,8 @@ export interface Readback {
   ends(): ReasonCount[]
   /** The same by backend; others run meanwhile. @param service of that one alone */
   backendEnds(service?: ServiceKey): Promise<BackendEnds[]>
+  /** The same of services as a whole: one row for each path, without a backend. */
+  endsOfServices(): Promise<BackendEnds[]>
   /** Others run meanwhile. @param service of that one alone */
   handshakes(service?: ServiceKey): Promise<Handshakes[]>
   /** The same of services as a whole: one row for each path and part, without a backend. */

@@ -1,4 +1,4 @@
-/** Handshakes of single backends and of services as a whole: the same, read two ways. */
+/** Counters, ends and handshakes of single backends and of services as a whole: read two ways. */
 import t from 'tap'
 import type { Handshakes } from '../../../src/model/readback.js'
 import { Bench, kernelTest } from './bench.js'
@@ -74,4 +74,71 @@ kernelTest(t, 'sums of services are those of their backends', async (t, pinPath)
   await reconciler.idle()
   t.same(sums(await readback.handshakesOfServices()), before, 'what one had that left is there')
   t.same(sums(await readback.handshakes()), before)
+})
+
+/** By service and path: what `numbers` tells of its rows, added up. */
+function totals<T extends { readonly service: string; readonly path: string }>(
+  rows: readonly T[],
+  numbers: (row: T) => Readonly<Record<string, number>>,
+): Record<string, Record<string, number>> {
+  const found: Record<string, Record<string, number>> = {}
+  for (const row of rows) {
+    const sum = (found[`${row.service} ${row.path}`] ??= {})
+    for (const [name, value] of Object.entries(numbers(row))) sum[name] = (sum[name] ?? 0) + value
+  }
+  return found
+}
+
+kernelTest(t, 'counters and ends of services are those of their backends', async (t, pinPath) => {
+  const bench = await Bench.open(pinPath)
+  t.teardown(async () => bench.close())
+  const { maps, installer, reconciler, readback } = bench
+  reconciler.apply(wanted(1, ADDRESSES))
+  await reconciler.settled(1)
+  const { paths, ends } = maps.constants
+  const counters = maps.get('counters')
+  let seed = 0n
+  for (const [id] of installer.ids.backends.entries()) {
+    for (const path of ['tc', 'sock']) {
+      const index = id * paths.length + paths.indexOf(path)
+      const packets = () => ({ packets_in: ++seed, bytes_in: ++seed << 33n })
+      const row = () => ({ ...packets(), packets_out: 1n, bytes_out: 2n, connections: ++seed })
+      counters.setPerCpu(index, counters.getPerCpu(index)?.map(row) ?? [])
+      maps.get('backend_ends').set(index, { by: ends.map((end) => (end === 'fin' ? ++seed : 0n)) })
+    }
+    maps.get('actives').set(id, 40n)
+    maps.get('sock_actives').set(id, 15n)
+    maps.get('inactives').set(id, ++seed)
+  }
+  const ofCounters = async () => {
+    const rows = [await readback.counters(), await readback.countersOfServices()]
+    const numbers = (row: object) =>
+      Object.fromEntries(Object.entries(row).filter(([, value]) => typeof value === 'number'))
+    return rows.map((each) => totals(each, numbers))
+  }
+  const ofEnds = async () => {
+    const rows = [await readback.backendEnds(), await readback.endsOfServices()]
+    return rows.map((each) => totals(each, (row) => Object.fromEntries(row.ends)))
+  }
+  const [byBackends, byServices] = await ofCounters()
+  t.same(byServices, byBackends)
+  t.match(byServices?.['n/a sock'], { active: 45 })
+  t.match(byServices?.['n/b tc'], {
+    active: 75,
+    packetsOut: 3 * (counters.getPerCpu(0) ?? []).length,
+  })
+  t.equal((await readback.countersOfServices()).length, 4, 'one row for each')
+  const [endsBefore, endsOfServices] = await ofEnds()
+  t.same(endsOfServices, endsBefore)
+  t.ok((endsOfServices?.['n/a tc']?.['fin'] ?? 0) > 0)
+
+  reconciler.apply(wanted(2, ADDRESSES.slice(1)))
+  await reconciler.settled(2)
+  await reconciler.idle()
+  const [after, afterOfServices] = await ofCounters()
+  t.same(afterOfServices, after)
+  t.equal(after?.['n/a tc']?.['bytesIn'], byBackends?.['n/a tc']?.['bytesIn'], 'nothing is lost')
+  const [endsAfter, endsAfterOfServices] = await ofEnds()
+  t.same(endsAfterOfServices, endsAfter)
+  t.equal(endsAfter?.['n/b sock']?.['fin'], endsBefore?.['n/b sock']?.['fin'])
 })

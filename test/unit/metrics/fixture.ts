@@ -2,13 +2,14 @@
 import { flowMatches, type Flow, type FlowPage, type FlowQuery } from '../../../src/model/flows.js'
 import { HANDSHAKE_BOUNDS_SECONDS } from '../../../src/model/handshakes.js'
 import type { Readback } from '../../../src/model/readback.js'
+import { CounterSums, EndSums, HandshakeSums } from '../../../src/model/sums.js'
 import type { Network, Problem, Service, ServiceKey, State } from '../../../src/model/types.js'
 import { serviceKey } from '../../../src/model/types.js'
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
 
 export type Report = {
-  -readonly [Key in Exclude<keyof Readback, 'flows' | 'handshakesOfServices'>]: Awaited<
+  -readonly [Key in Exclude<keyof Readback, 'flows' | `${string}OfServices`>]: Awaited<
     ReturnType<Readback[Key]>
   >
 } & { flows: Flow[] }
@@ -48,17 +49,22 @@ export class FixtureReadback implements Readback {
     return Promise.resolve(handshakes.filter(({ service }) => (only ?? service) === service))
   }
 
+  async countersOfServices(): Promise<Report['counters']> {
+    const sums = new CounterSums()
+    for (const row of await this.counters()) sums.add(row)
+    return sums.rows()
+  }
+
+  endsOfServices(): Promise<Report['backendEnds']> {
+    const sums = new EndSums()
+    for (const row of this.report.backendEnds) sums.add(row)
+    return Promise.resolve(sums.rows())
+  }
+
   handshakesOfServices(): Promise<Report['handshakes']> {
-    const merged = new Map<string, Report['handshakes'][number]>()
-    for (const { service, path, part, sumSeconds, counts } of this.report.handshakes) {
-      const key = `${service} ${path} ${part}`
-      const before = merged.get(key)
-      merged.set(key, {
-        ...{ service, path, part, sumSeconds: sumSeconds + (before?.sumSeconds ?? 0) },
-        counts: counts.map((count, at) => count + (before?.counts[at] ?? 0)),
-      })
-    }
-    return Promise.resolve([...merged.values()])
+    const sums = new HandshakeSums()
+    for (const row of this.report.handshakes) sums.add(row)
+    return Promise.resolve(sums.rows())
   }
 
   lostEvents(): Report['lostEvents'] {
