@@ -9,7 +9,13 @@ import { reasonOf } from '../reason.js'
 import { newApp } from './app.js'
 import { guard, guardMethods, type GuardOptions } from './guard.js'
 import { addPage, readPageFiles } from './pageFiles.js'
-import { addRoutes, type ApiOptions, type Exposition, routeMetrics } from './routes.js'
+import {
+  addRoutes,
+  type ApiOptions,
+  type Exposition,
+  routeHealthz,
+  routeMetrics,
+} from './routes.js'
 
 const MAX_CONNECTIONS = 64
 
@@ -30,15 +36,13 @@ export class HttpServer {
     this.#listen = { host, port }
     this.#app = app
     app.server.maxConnections = MAX_CONNECTIONS
-    app.get('/healthz', { config: { open: true } }, (_request, reply) =>
-      reply.type('text/plain').send('ok\n'),
-    )
   }
 
   /** For scrapers: no token, no page. */
   static ofMetrics(options: Listen & { readonly metrics: Exposition }): HttpServer {
     const app = newApp()
     guardMethods(app)
+    routeHealthz(app)
     routeMetrics(app, options.metrics)
     return new HttpServer('metrics', options, app)
   }

@@ -77,7 +77,7 @@ function paths(): Json {
     const path = (found[operation.path] ??= {})
     path[operation.method.toLowerCase()] = {
       ...{ operationId: id, summary: operation.summary },
-      ...(operation.socketOnly && { security: [{}] }),
+      ...((operation.socketOnly ?? operation.open) && { security: [{}] }),
       parameters: [...pathParameters(operation.path), ...queryParameters(operation)],
       responses: responses(operation),
     }
@@ -93,15 +93,16 @@ function pathParameters(path: string): Json[] {
 
 function queryParameters({ query }: Operation): Json[] {
   return Object.entries(query?.shape ?? {}).map(([name, type]) => {
-    const { description, ...shape } = inline(type as z.ZodType, 'input')
+    const asked = type as z.ZodType
+    const { description, ...shape } = inline(asked, 'input')
     return {
-      ...{ name, in: 'query', required: false, schema: shape },
+      ...{ name, in: 'query', required: !asked.safeParse(undefined).success, schema: shape },
       ...(description !== undefined && { description }),
     }
   })
 }
 
-function responses({ answer, events, errors = {} }: Operation): Json {
+function responses({ answer, events, open, errors = {} }: Operation): Json {
   const error = (description: string): Json => ({
     description,
     content: { 'application/json': { schema: refTo(schema.errorSchema) } },
@@ -109,9 +110,12 @@ function responses({ answer, events, errors = {} }: Operation): Json {
   return {
     200: { description: 'Done', content: contentOf(answer, events) },
     400: error('the request is malformed (`REQUEST`)'),
-    401: error('by TCP: there is no token, or another one (`TOKEN`)'),
+    ...(!open && { 401: error('by TCP: there is no token, or another one (`TOKEN`)') }),
     ...Object.fromEntries(Object.entries(errors).map(([status, why]) => [status, error(why)])),
     500: error('the kernel could not be read (`INTERNAL`, or another code)'),
+    default: error(
+      'refused: by TCP a `Host` or `Origin` that is not ours, a method but GET and HEAD',
+    ),
   }
 }
 

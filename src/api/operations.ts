@@ -18,7 +18,9 @@ export interface Operation {
   readonly events?: Readonly<Record<string, z.ZodType>>
   /** Statuses of its own errors, with what they mean. */
   readonly errors?: Readonly<Record<number, string>>
-  /** Needs the unix socket: it changes something. */
+  /** Needs no token, by TCP either: it tells nothing of the node. */
+  readonly open?: true
+  /** Needs the unix socket: it changes something, or shows what packets carry. */
   readonly socketOnly?: true
 }
 
@@ -117,6 +119,11 @@ export const operations = {
   openapi: {
     ...{ method: 'GET', path: '/v1/openapi.json', answer: z.looseObject({ openapi: z.string() }) },
     summary: 'This description',
+  },
+  healthz: {
+    ...{ method: 'GET', path: '/healthz', answer: 'text/plain' },
+    summary: 'Answers `ok`: the agent runs',
+    open: true,
   },
   metrics: {
     ...{ method: 'GET', path: '/metrics', answer: 'text/plain' },

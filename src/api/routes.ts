@@ -19,7 +19,13 @@ import type { Live } from './live.js'
 import { liveParametersSchema } from './liveSchema.js'
 import { openApiDocument } from './openapi.js'
 import { explanationView, questionOf } from './explain.js'
-import { EVENT_STREAM, type OperationName, operations, PCAPNG } from './operations.js'
+import {
+  EVENT_STREAM,
+  type Operation,
+  type OperationName,
+  operations,
+  PCAPNG,
+} from './operations.js'
 import { openPcap } from './pcap.js'
 import { filterOf, parseQuery } from './query.js'
 import * as schema from './schema.js'
@@ -86,10 +92,15 @@ export function addRoutes(app: FastifyInstance, options: ApiOptions, readOnly: b
   routeLive(app, options)
   routeEvents(app, options)
   routeKernel(app, options)
+  routeHealthz(app)
   if (options.metrics) routeMetrics(app, options.metrics)
   if (readOnly) return
   routeReload(app, options)
   routePcap(app, options)
+}
+
+export function routeHealthz(app: FastifyInstance): void {
+  on(app, 'healthz', (_request, reply) => reply.type('text/plain').send('ok\n'))
 }
 
 export function routeMetrics(app: FastifyInstance, metrics: Exposition): void {
@@ -99,10 +110,11 @@ export function routeMetrics(app: FastifyInstance, metrics: Exposition): void {
 }
 
 function on(app: FastifyInstance, name: OperationName, handler: RouteHandlerMethod): void {
-  const { method, path, answer } = operations[name]
+  const { method, path, answer, open }: Operation = operations[name]
   const url = path.replace(/\{(\w+)\}/g, ':$1')
   // The head of a stream would be one that never ends.
-  app.route({ method, url, handler, exposeHeadRoute: answer !== EVENT_STREAM })
+  const exposeHeadRoute = answer !== EVENT_STREAM
+  app.route({ method, url, handler, config: { open: open === true }, exposeHeadRoute })
 }
 
 const serviceParametersSchema = z.object({ network: z.string(), name: z.string() })

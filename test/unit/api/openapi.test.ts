@@ -56,6 +56,34 @@ t.test('it has every route, and no other', (t) => {
   t.end()
 })
 
+t.test('parameters are required where nothing is answered without them', async (t) => {
+  const { api } = apiFixture()
+  const app = newApp()
+  addRoutes(app, api, false)
+  type Parameters = Readonly<Record<string, { get?: { parameters: Parameter[] } }>>
+  interface Parameter {
+    readonly name: string
+    readonly in: string
+    readonly required: boolean
+  }
+  const paths = openApiDocument()['paths'] as Parameters
+  const required = (path: string): string[] =>
+    (paths[path]?.get?.parameters ?? [])
+      .filter((each) => each.in === 'query' && each.required)
+      .map(({ name }) => name)
+  t.same(required('/v1/explain'), ['client', 'vip', 'protocol'])
+  t.same(required('/v1/pcap'), ['service'])
+  const given = { client: '10.0.0.8', vip: '10.0.0.77:80', protocol: 'tcp' }
+  for (const name of required('/v1/explain')) {
+    const others = Object.entries(given).filter(([each]) => each !== name)
+    const query = new URLSearchParams(others).toString()
+    const answer = await app.inject(`/v1/explain?${query}`)
+    t.equal(answer.statusCode, 422, name)
+  }
+  for (const path of Object.keys(paths).filter((path) => !/explain|pcap/.test(path)))
+    t.same(required(path), [], path)
+})
+
 t.test('answers are of the shapes that it says, with no field that it does not name', async (t) => {
   const { api } = apiFixture()
   const app = newApp()
