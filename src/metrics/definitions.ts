@@ -1,6 +1,6 @@
 /**
  * Every metric of fairlead's own, in the order of the reference page, which is made from this table.
- * Those of the process come from prom-client and are not listed here.
+ * Those of the process come from prom-client: processMetrics.ts.
  */
 
 import { HANDSHAKE_BOUNDS_SECONDS } from '../model/handshakes.js'

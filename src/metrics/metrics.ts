@@ -2,7 +2,7 @@
  * The metrics sink: its own registry, filled on scrape from the desired state and from what the
  * kernel side tells. It reads; it never changes anything.
  */
-import { collectDefaultMetrics, Registry } from 'prom-client'
+import { Registry } from 'prom-client'
 import type {
   ChangeObserver,
   DnsObserver,
@@ -19,6 +19,7 @@ import { DnsMetrics } from './dnsMetrics.js'
 import { render } from './exposition.js'
 import { HealthMetrics } from './healthMetrics.js'
 import { labelText } from './labels.js'
+import { addProcessMetrics } from './processMetrics.js'
 import * as from from './samples.js'
 import {
   counter,
@@ -45,11 +46,6 @@ export interface MetricsOptions {
 }
 
 const MAX_BACKENDS = 10_000
-
-/** Gauges of prom-client's that end in _total, which is for counters; each has a twin without. */
-const misnamedGauges = ['handles', 'requests', 'resources'].map(
-  (what) => `fairlead_nodejs_active_${what}_total`,
-)
 
 export class Metrics {
   /** For the DNS sink to report to. */
@@ -80,8 +76,7 @@ export class Metrics {
       { version: options.version, node: process.version, kernel: labelText(options.kernel) },
       1,
     )
-    collectDefaultMetrics({ register: this.#registry, prefix: 'fairlead_' })
-    for (const name of misnamedGauges) this.#registry.removeSingleMetric(name)
+    addProcessMetrics(this.#registry)
   }
 
   get contentType(): string {

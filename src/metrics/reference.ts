@@ -1,14 +1,16 @@
 /**
- * The table of docs/reference/metrics.md, made from the definitions. Run with `--update` it writes the
+ * The table of docs/reference/metrics.md, made from the definitions and what prom-client has. Run with `--update` it writes the
  * page, with `--check` it fails if the page has another; the build does that.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { definitions } from './definitions.js'
+import { definitions, type MetricDefinition } from './definitions.js'
+import { processDefinitions } from './processMetrics.js'
 
 /** @returns Markdown as prettier sets it; newline-terminated */
 export function metricsTable(): string {
-  const rows = Object.values(definitions).map(({ name, type, unit, help, labels }) => [
+  const all = [...Object.values<MetricDefinition>(definitions), ...processDefinitions()]
+  const rows = all.map(({ name, type, unit, help, labels }) => [
     `\`${name}\``,
     type,
     unit,

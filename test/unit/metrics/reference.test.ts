@@ -46,11 +46,34 @@ t.test('every metric that the page names is rendered', async (t) => {
   const text = (await metrics.render()).toString()
   const rendered = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   for (const { name } of Object.values(definitions)) t.ok(rendered.has(name), name)
+  const rows = [...metricsTable().matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name)
+  t.same(rows.toSorted(), [...rendered].toSorted(), 'the table has each, and no other')
   const named = readFileSync(page, 'utf8').matchAll(/fairlead_[a-z0-9_]+[a-z0-9](?![a-z0-9_*])/g)
   t.same(
     [...new Set([...named].map(([name]) => name))].filter((name) => !rendered.has(name)),
     [],
   )
+})
+
+t.test('the page has every reason of drops and every event, and no other', (t) => {
+  const enums = readFileSync(join(page, '../../../bpf/maps.h'), 'utf8')
+  const enumerated = (name: string, prefix: string): string[] => {
+    const [, body = ''] = new RegExp(`^enum ${name} \\{([^}]*)`, 'm').exec(enums) ?? []
+    return [...body.matchAll(new RegExp(`^\\s${prefix}_(\\w+)`, 'gm'))]
+      .map(([, each = '']) => each.toLowerCase())
+      .filter((each) => !['none', 'count'].includes(each))
+      .toSorted()
+  }
+  const text = readFileSync(page, 'utf8')
+  const told = (title: string): string[] => {
+    const [, rows = ''] = new RegExp(`^\\| ${title} .*\n.*\n((?:\\|.*\n)+)`, 'm').exec(text) ?? []
+    return [...rows.matchAll(/^\| `(\w+)`/gm)].map(([, each = '']) => each).toSorted()
+  }
+  const reasons = enumerated('drop_reason', 'DROP')
+  t.ok(reasons.length > 15)
+  t.same(told('reason'), reasons)
+  t.same(told('event'), enumerated('event', 'EVENT'))
+  t.end()
 })
 
 t.test('names end in their unit, and counters in _total', (t) => {
