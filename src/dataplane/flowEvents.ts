@@ -22,7 +22,7 @@ import type { PinnedMaps } from './pinnedMaps.js'
 const ALIVE_NS = 5_000_000_000n
 const SIGN_MS = 1_000
 /** A burst is told of, if it is no more than a tenth of a second's events. */
-const WINDOWS_A_SECOND = 10
+const MAX_WINDOWS_A_SECOND = 10
 const NONE = [0, 0, 0, 0]
 const PROTOCOLS: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp' }
 
@@ -143,13 +143,13 @@ export class KernelFlowEvents implements FlowEventSource {
 
   #tell(asked: Asked | undefined): void {
     const { maps, hz } = this.#parts
-    const windowJiffies = Math.max(1, Math.round(hz / WINDOWS_A_SECOND))
+    const window = rateWindow(asked?.rate ?? 0, hz)
     maps.get('watchers').set(0, {
       until_ns: asked === undefined ? 0n : process.hrtime.bigint() + ALIVE_NS,
       kinds: asked?.kinds ?? 0,
       one_in: asked?.oneIn ?? 1,
-      window_jiffies: windowJiffies,
-      window_events: Math.ceil(((asked?.rate ?? 0) * windowJiffies) / hz),
+      window_jiffies: window.jiffies,
+      window_events: window.events,
       service: asked?.service ?? 0,
       backend: asked?.backend ?? 0,
       client: [...(asked?.client ?? NONE)],
@@ -255,6 +255,17 @@ export class KernelFlowEvents implements FlowEventSource {
       for (const count of perCpu as bigint[]) lost += count
     return Number(lost)
   }
+}
+
+/**
+ * As often in a second as divides the rate, so that no more is told than was asked for.
+ *
+ * @param rate whole events in a second
+ */
+export function rateWindow(rate: number, hz: number): { jiffies: number; events: number } {
+  let windows = MAX_WINDOWS_A_SECOND
+  while (rate % windows !== 0) windows--
+  return { jiffies: Math.ceil(hz / windows), events: rate / windows }
 }
 
 function endOf(words: readonly number[], port: number): FlowEnd | undefined {
