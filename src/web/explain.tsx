@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import type { ExplanationView } from '../api/schema.js'
 import { ask, Refusal } from './agent.js'
 import type { Feed } from './feed.js'
-import { endpoint, plural } from './format.js'
+import { brief, endpoint, plural, short } from './format.js'
 import type { Question } from './place.js'
 import { explainPlace } from './place.js'
 
@@ -19,12 +19,13 @@ interface ExplainProps {
 /** The question stands in the address: it can be sent to a colleague. */
 export function Explain({ feed, question }: ExplainProps) {
   const [answer, setAnswer] = useState<Answer>()
-  const { client, vip, protocol, established } = question
+  const { client, vip, protocol, network, established } = question
   useEffect(() => {
     setAnswer(undefined)
     if (client === '' || vip === '') return
     const stop = new AbortController()
     const asked = new URLSearchParams({ client, vip, protocol })
+    if (network !== '') asked.set('network', network)
     if (established) asked.set('established', 'true')
     ask<ExplanationView>(`/v1/explain?${asked.toString()}`, feed.token, stop.signal)
       .then((explanation) => setAnswer({ explanation }))
@@ -33,7 +34,7 @@ export function Explain({ feed, question }: ExplainProps) {
           setAnswer({ refusal: error instanceof Refusal ? error.message : 'The agent is silent.' })
       })
     return () => stop.abort()
-  }, [feed, client, vip, protocol, established])
+  }, [feed, client, vip, protocol, network, established])
   return (
     <>
       <h1 class="headline">Why does a packet go there?</h1>
@@ -101,6 +102,7 @@ function Form({ feed, question }: ExplainProps) {
           <option value="udp">UDP</option>
         </select>
       </label>
+      <Networks feed={feed} chosen={draft.network} onChoose={(network) => set({ network })} />
       <label class="check">
         <input
           type="checkbox"
@@ -113,6 +115,32 @@ function Form({ feed, question }: ExplainProps) {
         Explain
       </button>
     </form>
+  )
+}
+
+interface NetworksProps {
+  readonly feed: Feed
+  readonly chosen: string
+  readonly onChoose: (network: string) => void
+}
+
+/** Several may have the client's address. */
+function Networks({ feed, chosen, onChoose }: NetworksProps) {
+  const names = [...new Set((feed.services ?? []).map(({ network }) => network))].sort()
+  if (names.length < 2 && chosen === '') return null
+  if (chosen !== '' && !names.includes(chosen)) names.unshift(chosen)
+  return (
+    <label>
+      On the network
+      <select value={chosen} onChange={(event) => onChoose(event.currentTarget.value)}>
+        <option value="">that has the client</option>
+        {names.map((name) => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
   )
 }
 
@@ -169,25 +197,52 @@ function Explanation({ explanation }: { readonly explanation: ExplanationView })
                 <th scope="col" class="apart">
                   Why, or why not
                 </th>
+                <th scope="col" class="number wide">
+                  Given
+                </th>
+                <th scope="col" class="number wide">
+                  Reset
+                </th>
+                <th scope="col" class="number wide">
+                  Handshake
+                </th>
               </tr>
             </thead>
             <tbody>
-              {backends.map(({ address, state, weight, active, slots, reason, text }) => (
-                <tr key={address} class={reason}>
-                  <th scope="row">{address}</th>
-                  <td>
-                    <span class={`state ${state ?? 'down'}`}>{state ?? 'removed'}</span>
-                  </td>
-                  <td class="number wide">{weight}</td>
-                  <td class="number wide">{active}</td>
-                  <td class="number wide">{slots}</td>
-                  <td class="apart">{text}</td>
-                </tr>
+              {backends.map((backend) => (
+                <BackendRow key={backend.address} backend={backend} />
               ))}
             </tbody>
           </table>
+          <p class="dim note wide">
+            Connections given to a backend, those of them that one side reset, and the mean of
+            handshakes are since the kernel maps were made.
+          </p>
         </>
       )}
     </section>
+  )
+}
+
+function BackendRow({
+  backend: { address, state, weight, active, slots, reason, text, ...figures },
+}: {
+  readonly backend: ExplanationView['backends'][number]
+}) {
+  const { connections, resets, handshakeSeconds } = figures
+  return (
+    <tr class={reason}>
+      <th scope="row">{address}</th>
+      <td>
+        <span class={`state ${state ?? 'down'}`}>{state ?? 'removed'}</span>
+      </td>
+      <td class="number wide">{weight}</td>
+      <td class="number wide">{active}</td>
+      <td class="number wide">{slots}</td>
+      <td class="apart">{text}</td>
+      <td class="number wide">{short(connections)}</td>
+      <td class="number wide">{short(resets)}</td>
+      <td class="number wide">{handshakeSeconds === undefined ? '–' : brief(handshakeSeconds)}</td>
+    </tr>
   )
 }

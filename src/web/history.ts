@@ -11,6 +11,17 @@ const nothing: RateView = {
   ...{ connections: 0, active: 0 },
 }
 
+function sumOf(one: RateView, other: RateView): RateView {
+  return {
+    packetsIn: one.packetsIn + other.packetsIn,
+    bytesIn: one.bytesIn + other.bytesIn,
+    packetsOut: one.packetsOut + other.packetsOut,
+    bytesOut: one.bytesOut + other.bytesOut,
+    connections: one.connections + other.connections,
+    active: one.active + other.active,
+  }
+}
+
 export class History {
   /** Seconds since the epoch. */
   readonly times: number[] = []
@@ -47,8 +58,8 @@ export class History {
       rates.drops.reduce((sum, { perSecond }) => sum + perSecond, 0),
     )
     if (this.#service !== undefined && rates.backends) {
-      const own = rates.services.find(({ service }) => service === this.#service)
-      put('service', own ?? nothing)
+      // By its backends: it may not be among the busiest, which alone are listed.
+      put('service', rates.backends.reduce(sumOf, nothing))
       if (rates.handshake) {
         found.set('service.median', rates.handshake.medianSeconds)
         found.set('service.p90', rates.handshake.p90Seconds)

@@ -246,7 +246,8 @@ function ServiceRow({ row: { service, key, rate }, feed }: { row: Row; feed: Fee
         ? `${vip}, every port`
         : endpoint(vip, port.port, port.protocol)
   const more = vips.length * Math.max(1, ports.length) - 1
-  const known = feed.rates !== undefined
+  // Of many services the busiest alone are told.
+  const known = feed.rates !== undefined && (rate !== undefined || feed.rates.omitted === 0)
   return (
     <tr class={standingOf(service)}>
       <th scope="row">

@@ -6,6 +6,8 @@ export interface Question {
   readonly client: string
   readonly vip: string
   readonly protocol: 'tcp' | 'udp'
+  /** The client's; empty: found by its address. */
+  readonly network: string
   /** A packet in the middle of a connection. */
   readonly established: boolean
 }
@@ -29,6 +31,7 @@ function questionOf(given: URLSearchParams): Question {
     client: given.get('client') ?? '',
     vip: given.get('vip') ?? '',
     protocol: given.get('protocol') === 'udp' ? 'udp' : 'tcp',
+    network: given.get('network') ?? '',
     established: given.get('established') === 'true',
   }
 }

@@ -100,15 +100,27 @@ function showReadout(place: HTMLElement | null, plot: uPlot, { lines, format }: 
   const [times] = plot.data
   const at = plot.cursor.idx ?? times.length - 1
   const time = times[at]
-  const texts = lines.map(({ label, values }, line) => {
+  const when = plot.cursor.idx === null || time === undefined ? [] : [part(timeText(time))]
+  const texts = lines.map(({ label, colour, values }, line) => {
     const value = (plot.data[line + 1] ?? values)[at]
-    return lines.length === 1 ? valueText(value, format) : `${label} ${valueText(value, format)}`
+    return part(`${label} ${valueText(value, format)}`, colour)
   })
-  const when = plot.cursor.idx === null || time === undefined ? [] : [timeText(time)]
   // More than a few would not fit; the table has them.
   const sum = lines.reduce((total, _, line) => total + (plot.data[line + 1]?.[at] ?? 0), 0)
-  const shown = texts.length > 3 ? [`all ${format(sum)}`] : texts
-  place.textContent = [...when, ...shown].join('   ')
+  const shown = texts.length > 3 ? [part(`all ${format(sum)}`)] : texts
+  place.replaceChildren(...when, ...shown)
+}
+
+/** @param colour of the line that it is about */
+function part(text: string, colour?: string): HTMLElement {
+  const span = document.createElement('span')
+  if (colour !== undefined) {
+    const key = document.createElement('i')
+    key.style.background = `var(${colour})`
+    span.append(key)
+  }
+  span.append(text)
+  return span
 }
 
 function timeText(seconds: number): string {
