@@ -7,7 +7,7 @@ import type { Page } from 'playwright-core'
 import t from 'tap'
 import { operations } from '../../src/api/operations.js'
 import { until, sleep } from '../lib/netns.js'
-import { AnswerCheck, askSocket } from '../lib/openapi.js'
+import { AnswerCheck, askSocket, askStream } from '../lib/openapi.js'
 import { CLIENT4 } from '../lib/stage.js'
 import { Watched } from './browser.js'
 import { PAGE, PageScene } from './scene.js'
@@ -151,6 +151,8 @@ t.test(
       await shows(page, '.outcome', /^It goes to 10\.1\.0\.1[0-2]:80$/)
       await shows(page, '.steps', /VIP has port 80: service shop\/web/)
       await shows(page, '.answer .backends', /10\.1\.0\.13\s+down/)
+      await shows(page, '.answer .backends tr.chosen', /chosen\s+\d{2,}\s+0\s+[\d.]+ ms/)
+      t.equal(await page.getByLabel('On the network').count(), 0, 'there is one alone')
       t.match(page.url(), /client=10\.1\.0\.8/, 'it can be sent to a colleague')
       await picture(page, 'explain', 740)
       await page.getByLabel('To', { exact: true }).fill('10.1.0.100:81')
@@ -164,6 +166,30 @@ t.test(
         complaints.every((text) => text.includes('422')),
         complaints.join('; '),
       )
+    })
+
+    await t.test('what others name is text, never markup', async (t) => {
+      const markup = '<img src="x" onerror="document.title=1"><b>'
+      const definition = scene.definition({ backends: weighted(scene) })
+      const named = { name: markup, network: 'shop', vip: 'auto', ports: [80], backends: [] }
+      await agent.apply({ ...definition, services: [...definition.services, named] })
+      const address = encodeURIComponent(markup)
+      for (const [view, selector] of [
+        ['#/changes', '.problems'],
+        [`#/explain?client=${address}&vip=10.1.0.100%3A80`, 'p.answer'],
+        [`#/service/shop/${address}`, '.headline'],
+      ] as const) {
+        await page.goto(`${PAGE}${view}`)
+        await shows(page, selector, /<img src="x" onerror="document\.title=1"><b>/i)
+        t.equal(await page.locator('img[src=x]').count(), 0, view)
+      }
+      t.not(await page.title(), '1')
+      const complaints = watched.takeComplaints()
+      t.ok(
+        complaints.every((text) => /40[04]|422/.test(text)),
+        complaints.join('; '),
+      )
+      await agent.apply(definition)
     })
 
     await t.test('what the agent answers is as its description says', async (t) => {
@@ -180,6 +206,14 @@ t.test(
       }
       const { status, body } = await askSocket(agent.socket, '/v1/flows?state=odd')
       t.same(check.problems('/v1/flows', status, body), [])
+      for (const [path, query, wanted] of [
+        ['/v1/live', '?service=shop%2Fweb', ['state', 'rates', 'changes']],
+        ['/v1/events', '?rate=1', ['watching', 'flow', 'lost']],
+      ] as const)
+        for (const event of await askStream(agent.socket, path + query, wanted))
+          t.same(check.problemsOfEvent(path, event), [], `${path}: ${event.event}`)
+      t.not(check.problemsOfEvent('/v1/events', { event: 'lost', data: {} }).length, 0)
+      t.not(check.problemsOfEvent('/v1/live', { event: 'state', data: { odd: 1 } }).length, 0)
     })
 
     await t.test('by keyboard alone', async (t) => {
