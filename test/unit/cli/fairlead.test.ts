@@ -53,18 +53,29 @@ t.test('--help names every command, and each has its own', async (t) => {
     t.equal(help.code, 0, name)
     t.match(help.stdout, `Usage: fairlead ${name}`)
     if (!['agent', 'import', 'pcap'].includes(name)) t.match(help.stdout, '--json')
+    else if (name !== 'import') t.notMatch(help.stdout, '--json')
   }
+  t.match((await fairlead('import', 'ipvs', '--help')).stdout, '--json')
 })
 
-t.test('the reference page has every command and option', async (t) => {
+t.test('the reference page has every command with its options, and no other', async (t) => {
   const page = readFileSync(join(root, 'docs/reference/cli.md'), 'utf8')
+  const [, synopsis = ''] = /```\n(fairlead agent [^`]+)```/.exec(page) ?? []
+  const told = synopsis.split(/^fairlead /m).slice(1)
+  const everywhere = ['--help', '--version', '--json', '--socket']
+  const optionsIn = (text: string): string[] =>
+    [...new Set(text.match(/(?<=[ |[])--[a-z-]+/g) ?? [])]
+      .filter((option) => !everywhere.includes(option))
+      .toSorted()
   for (const name of commands) {
-    t.match(page, `fairlead ${name}`)
-    const { stdout } = await fairlead(name, '--help')
-    const options = stdout.match(/(?<= )--[a-z-]+/g) ?? []
-    for (const option of options) {
-      if (option !== '--help') t.match(page, option, `${name} ${option}`)
-    }
+    const lines = told.filter((each) => each.split(/\s/)[0] === name)
+    t.equal(lines.length, 1, name)
+    const words = name === 'import' ? [name, 'ipvs'] : [name]
+    const { stdout } = await fairlead(...words, '--help')
+    const [, options = ''] = stdout.split('Options:')
+    // What begins a line is an option; others are named in what is said of them.
+    const there = options.match(/^ {2}.*/gm)?.map((line) => line.slice(0, 40)) ?? []
+    t.same(optionsIn(lines[0] ?? ''), optionsIn(there.join('\n')), name)
   }
 })
 
@@ -196,6 +207,35 @@ t.test('every answer is JSON when that is asked for', async (t) => {
     t.equal(stderr, '')
     t.same(Object.keys(JSON.parse(stdout) as object), keys[name], name)
   }
+})
+
+t.test('watch: a line an event, and how many could not be told', async (t) => {
+  const event: FlowEvent = {
+    ...{ time: '2026-01-02T09:30:01.204518Z', kind: 'closed', path: 'tc', protocol: 'tcp' },
+    client: { address: '10.0.0.8', port: 40_000 },
+    vip: { address: 'fd00::9', port: 80 },
+    backend: { address: '10.0.0.5', port: 8080 },
+    ...{ service: 'overlay1/vote', network: 'overlay1', reason: 'fin', durationSeconds: 0.00536 },
+    ...{ packetsIn: 5, bytesIn: 412, packetsOut: 4, bytesOut: 1800 },
+  }
+  const subscribe: FlowEventSource['subscribe'] = (_request, listener) => {
+    listener.lost(5)
+    listener.event(event)
+    return () => undefined
+  }
+  const { ask } = await agentWith(t, undefined, undefined, { events: { subscribe } })
+  const line =
+    '09:30:01.204518  closed   tcp  10.0.0.8:40000 > [fd00::9]:80 > 10.0.0.5:8080  ' +
+    'overlay1/vote  tc  fin  in 412B out 1.8kB  5.36ms\n'
+  const told = 'fairlead: 5 events were lost: ask for fewer, or raise --rate\n'
+  t.same(await ask('watch', '--count', '1'), { code: 0, stdout: line, stderr: told })
+  const { stdout, stderr } = await ask('watch', '--count', '1', '--json')
+  t.equal(stderr, '')
+  const objects = stdout.trimEnd().split('\n')
+  t.same(
+    objects.map((text) => JSON.parse(text) as object),
+    [{ lost: 5 }, event],
+  )
 })
 
 t.test('check says what is wrong with a file, without an agent', async (t) => {
