@@ -9,7 +9,10 @@ export interface Answer {
   readonly status: string
   readonly error?: string
   readonly data: {
-    readonly result: readonly { readonly metric: object; readonly value: [number, string] }[]
+    readonly result: readonly {
+      readonly metric: Readonly<Record<string, string>>
+      readonly value: [number, string]
+    }[]
   }
 }
 
@@ -68,6 +71,13 @@ export class Prometheus {
   query(expressions: readonly string[]): Promise<Answer[]> {
     return this.ask(expressions.map((text) => `/api/v1/query?query=${encodeURIComponent(text)}`))
   }
+}
+
+/** Labels that a legend names and that no series with a number has: it would be drawn without. */
+export function legendGaps({ data }: Answer, legend: string): string[] {
+  const named = [...legend.matchAll(/\{\{(\w+)\}\}/g)].map(([, label = '']) => label)
+  const numbers = data.result.filter(({ value }) => Number.isFinite(Number(value[1])))
+  return named.filter((label) => !numbers.some(({ metric }) => metric[label] !== undefined))
 }
 
 export function hasNumbers({ data }: Answer): boolean {

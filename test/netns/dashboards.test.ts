@@ -8,7 +8,7 @@ import t from 'tap'
 import { panelsOf, substituted, type Dashboard } from '../lib/dashboards.js'
 import { EDGE, EdgeStage } from '../lib/edgeStage.js'
 import { sleep, until } from '../lib/netns.js'
-import { hasNumbers, Prometheus } from '../lib/prometheus.js'
+import { hasNumbers, legendGaps, Prometheus } from '../lib/prometheus.js'
 import { NODE4, Stage, VIP4, VIP6 } from '../lib/stage.js'
 
 const deploy = join(import.meta.dirname, '../../../deploy')
@@ -111,6 +111,7 @@ t.test('every query of every panel returns numbers', async (t) => {
     panelsOf(dashboard).flatMap(({ title, targets }) =>
       targets.map(({ expr, legendFormat }) => ({
         where: `${dashboard.title}: ${title}: ${legendFormat}`,
+        legend: legendFormat,
         query: substituted(expr, values),
       })),
     ),
@@ -123,9 +124,11 @@ t.test('every query of every panel returns numbers', async (t) => {
       const answers = await prometheus.query(missing.map(({ query }) => query))
       for (const [at, { status, error }] of answers.entries())
         if (status !== 'success') throw new Error(`${missing[at]?.where ?? ''}: ${error ?? ''}`)
-      missing = missing.filter((_, at) => {
+      missing = missing.filter(({ legend, where }, at) => {
         const answer = answers[at]
-        return answer === undefined || !hasNumbers(answer)
+        if (answer === undefined || !hasNumbers(answer)) return true
+        t.same(legendGaps(answer, legend), [], `${where}: the legend's labels are there`)
+        return false
       })
       if (missing.length > 0) await sleep(1000)
       return missing.length === 0
@@ -133,6 +136,8 @@ t.test('every query of every panel returns numbers', async (t) => {
     25_000,
   ).catch((error: unknown) => t.comment(String(error)))
   t.same(missing, [], 'each returned numbers at some time')
+  const [some] = await prometheus.query(['sum by (path) (fairlead_connections_total)'])
+  t.same(some && legendGaps(some, '{{path}} {{backend}}'), ['backend'], 'a gap would be seen')
 
   const variables = dashboards.flatMap(({ templating }) =>
     templating.list.flatMap(({ query }) => (typeof query === 'object' ? [query.query] : [])),

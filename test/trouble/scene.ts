@@ -106,45 +106,67 @@ class Scene {
 
   private async slow(): Promise<void> {
     const [, slow] = this.#backends()
-    title(`${slow.v4} becomes slow: its link takes 1 kB a second`)
-    const shape = ['qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', 'rate', '8kbit', 'burst', '1600']
-    await slow.space.run('tc', [...shape, 'limit', '20000'])
-    print('backend', ['tc', ...shape])
-    await this.#shows('web', slow, {
+    const trouble: Trouble = {
       panel: /^Handshake by backend/,
       seen: (seconds) => seconds > 0.05,
       watched: new RegExp(`closed .* > ${end(slow)} .* (?:[\\d.]+s|[1-9]\\d\\dms)\\n`),
       explained: ({ handshakeSeconds = 0 }) => handshakeSeconds > 0.02,
       alert: 'FairleadBackendSlow',
-    })
+    }
+    await this.#absent('web', slow, trouble)
+    title(`${slow.v4} becomes slow: its link takes 1 kB a second`)
+    const shape = ['qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', 'rate', '8kbit', 'burst', '1600']
+    await slow.space.run('tc', [...shape, 'limit', '20000'])
+    print('backend', ['tc', ...shape])
+    await this.#shows('web', slow, trouble)
   }
 
   private async killed(): Promise<void> {
     const [, , dead] = this.#backends()
-    title(`${dead.v4} is killed`)
-    await dead.space.ip('link', 'set', 'eth0', 'down')
-    await dead.server.stop('SIGKILL')
-    await this.#shows('web', dead, {
+    const trouble: Trouble = {
       panel: /^Draining or down/,
       seen: (count) => count > 0,
       watched: new RegExp(`closed .* > ${end(dead)} .*gone`),
       explained: ({ reason }) => reason === 'down',
       alert: 'FairleadBackendUnhealthy',
-    })
+    }
+    await this.#absent('web', dead, trouble)
+    title(`${dead.v4} is killed`)
+    await dead.space.ip('link', 'set', 'eth0', 'down')
+    await dead.server.stop('SIGKILL')
+    await this.#shows('web', dead, trouble)
   }
 
   private async misconfigured(): Promise<void> {
     const [, , , , wrong] = this.#backends()
-    title(`${wrong.v4} is started anew, and listens on 8080 instead of 80`)
-    await wrong.server.stop()
-    wrong.space.spawn('python3', ['-m', 'http.server', '8080'])
-    await this.#shows('shop', wrong, {
+    const trouble: Trouble = {
       panel: /^Connections closed/,
       seen: (rate) => rate > 0,
       watched: new RegExp(`reset .* > ${end(wrong)} `),
       explained: ({ resets, connections }) => resets > 5 && connections > resets,
       alert: 'FairleadBackendRefuses',
-    })
+    }
+    await this.#absent('shop', wrong, trouble)
+    title(`${wrong.v4} is started anew, and listens on 8080 instead of 80`)
+    await wrong.server.stop()
+    wrong.space.spawn('python3', ['-m', 'http.server', '8080'])
+    await this.#shows('shop', wrong, trouble)
+  }
+
+  /** What is looked for afterwards is nowhere to be seen before. */
+  async #absent(service: string, { v4 }: StagedBackend, trouble: Trouble): Promise<void> {
+    const { panel, explained, alert } = trouble
+    const told = [
+      (await this.#panelThat(service, v4, trouble)) !== undefined && String(panel),
+      (await this.#backendsOf(service)).some((each) => each.address === v4 && explained(each)) &&
+        'explain',
+      (await this.#firing()).some(({ name, backend }) => name === alert && backend === v4) && alert,
+    ]
+    check(
+      `nothing tells of ${v4} before`,
+      told.every((each) => each === false),
+      told.join(),
+    )
   }
 
   /** Sees one trouble in all the ways. */
@@ -165,7 +187,19 @@ class Scene {
     check(`alert ${alert.name}: ${alert.summary}`, true)
   }
 
-  async #queried(service: string, address: string, { panel, seen }: Trouble): Promise<void> {
+  async #queried(service: string, address: string, trouble: Trouble): Promise<void> {
+    const found = await until(`a panel ${String(trouble.panel)} to show it`, () =>
+      this.#panelThat(service, address, trouble),
+    )
+    check(`dashboard Service, panel "${found}" shows it`, true)
+  }
+
+  /** The panel that shows it now. */
+  async #panelThat(
+    service: string,
+    address: string,
+    { panel, seen }: Trouble,
+  ): Promise<string | undefined> {
     const text = readFileSync(join(deploy, 'grafana/dashboards/service.json'), 'utf8')
     const panels = panelsOf(JSON.parse(text) as Dashboard).filter((one) => panel.test(one.title))
     const values = { job: 'fairlead', instance: '.*', network: 'net1', service }
@@ -175,31 +209,30 @@ class Scene {
         query: substituted(expr, { ...values, __rate_interval: '15s', __range: '5m' }),
       })),
     )
-    const found = await until(`a panel ${String(panel)} to show it`, async () => {
-      const answers = await this.prometheus.query(queries.map(({ query }) => query))
-      const at = answers.findIndex(({ data }) =>
-        data.result.some(({ metric, value }) => {
-          const { backend, reason = 'reset' } = metric as Readonly<Record<string, string>>
-          const own = backend === undefined || backend === address
-          return own && reason === 'reset' && seen(Number(value[1]))
-        }),
-      )
-      return queries[at]
-    })
-    check(`dashboard Service, panel "${found.of}" shows it`, true)
+    const answers = await this.prometheus.query(queries.map(({ query }) => query))
+    const at = answers.findIndex(({ data }) =>
+      data.result.some(({ metric: { backend, reason = 'reset' }, value }) => {
+        const own = backend === undefined || backend === address
+        return own && reason === 'reset' && seen(Number(value[1]))
+      }),
+    )
+    return queries[at]?.of
   }
 
   async #explained(service: string, address: string, { explained }: Trouble): Promise<void> {
-    const { agent } = this.stage
-    const asked = [CLIENT4, `${service === 'web' ? VIP4 : SHOP}:80`, 'tcp']
     await until('fairlead explain to tell', async () => {
-      const answer = await agent.command('explain', ...asked, '--json')
-      const { backends } = JSON.parse(answer) as ExplanationView
+      const backends = await this.#backendsOf(service)
       return backends.some((backend) => backend.address === address && explained(backend))
     })
-    const text = stripVTControlCharacters(await agent.command('explain', ...asked))
+    const asked = askedOf(service)
+    const text = stripVTControlCharacters(await this.stage.agent.command('explain', ...asked))
     print('node', ['fairlead', 'explain', ...asked], text)
     check('fairlead explain tells of it', text.includes(address))
+  }
+
+  async #backendsOf(service: string): Promise<ExplanationView['backends']> {
+    const answer = await this.stage.agent.command('explain', ...askedOf(service), '--json')
+    return (JSON.parse(answer) as ExplanationView).backends
   }
 
   async #firing(): Promise<{ name: string; backend: string; summary: string }[]> {
@@ -230,6 +263,11 @@ class Scene {
       StagedBackend,
     ]
   }
+}
+
+/** What `fairlead explain` is asked. */
+function askedOf(service: string): string[] {
+  return [CLIENT4, `${service === 'web' ? VIP4 : SHOP}:80`, 'tcp']
 }
 
 /** Rules that look back for seconds instead of minutes, so that nobody has to wait. */

@@ -105,11 +105,55 @@ t.test('queries name metrics that there are, and labels that they have', (t) => 
   t.end()
 })
 
+/** What a label may say, where an enum of the programs has it. */
+const maps = readFileSync(join(deploy, '../bpf/maps.h'), 'utf8')
+const enumerated = (prefix: string): string[] =>
+  [...maps.matchAll(new RegExp(`^\\t${prefix}_([A-Z_]+)[,=; ]`, 'gm'))].map(([, name = '']) =>
+    name.toLowerCase(),
+  )
+const values: Readonly<Record<string, readonly string[]>> = {
+  drops_total: enumerated('DROP'),
+  connections_closed_total: enumerated('END'),
+  connections_ended_total: enumerated('END'),
+  map_entries: [...maps.matchAll(/^\} (\w+) SEC\("\.maps"\)/gm)].map(([, name = '']) => name),
+}
+
+/** Patterns of reasons and maps that nothing has. */
+function strangers(expression: string): string[] {
+  const selectors = expression.matchAll(/fairlead_(\w+)\{([^}]*)\}/g)
+  return [...selectors].flatMap(([, metric = '', selector = '']) => {
+    const [, wanted] = /(?:reason|map)=~?"([^"]+)"/.exec(selector) ?? []
+    const known = values[metric]
+    if (wanted === undefined || known === undefined) return []
+    return wanted.split('|').filter((each) => {
+      return !known.some((name) => new RegExp(`^(?:${each})$`).test(name))
+    })
+  })
+}
+
+t.test('panels and alerts ask for reasons and maps that there are', (t) => {
+  for (const known of Object.values(values)) t.ok(known.length >= 5)
+  const rules = parse(read('prometheus/fairlead.rules.yml')) as { groups: { rules: Rule[] }[] }
+  const alerts = rules.groups.flatMap((group) => group.rules.map(({ expr }) => expr))
+  const panels = made.flatMap(([, dashboard]) =>
+    panelsOf(dashboard).flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+  )
+  for (const expr of [...alerts, ...panels]) t.same(strangers(expr), [], expr)
+  t.same(strangers('fairlead_drops_total{reason=~"no_route|odd"}'), ['odd'])
+  t.end()
+})
+
 t.test('alerts name metrics that there are, and say what to do', (t) => {
   const rules = parse(read('prometheus/fairlead.rules.yml')) as { groups: { rules: Rule[] }[] }
   const tests = read('prometheus/fairlead.rules.test.yml')
   const alerts = rules.groups.flatMap((group) => group.rules)
   t.ok(alerts.length > 10)
+  const guide = readFileSync(join(deploy, '../docs/guides/monitoring.md'), 'utf8')
+  t.same(
+    [...guide.matchAll(/^\| `(Fairlead\w+)`/gm)].map(([, name]) => name).toSorted(),
+    alerts.flatMap(({ alert = [] }) => alert).toSorted(),
+    'the guide lists them',
+  )
   for (const { alert, record, expr, labels, annotations } of alerts) {
     t.same(unknownIn(expr), [], alert ?? record ?? '')
     if (alert === undefined) continue
