@@ -314,3 +314,38 @@ t.test('return: snat: who the backend will see, and by which way', async (t) => 
       t.same(during.seenAs, flow?.seenAs, 'the port that it has')
   }
 })
+
+for (const kind of ['entry', 'dsr-mac', 'dsr-tunnel'] as const)
+  t.test(`beyond the node, ${kind}: by which way, and who answers`, async (t) => {
+    const lan = await EdgeLan.build(t)
+    if (kind === 'entry') await lan.startTaker('node', 'native')
+    else await lan.answerAsVip()
+    if (kind === 'dsr-tunnel') await lan.startTaker('host', 'native')
+    const beyond = { address: [LAN.backend4, LAN.backend6], via: [LAN.node4, LAN.node6] }
+    await lan.startEntry(
+      'native',
+      kind === 'entry'
+        ? { backends: [beyond] }
+        : { return: kind, backends: [{ address: [LAN.host4, LAN.host6] }] },
+    )
+    const dialler = new Dialler(lan.client)
+    const clients = [LAN.client4, LAN.client6] as const
+    const scene = new Scene(lan.agents.entry, dialler, clients, () => kind, {})
+    for (const [host, to, next] of [
+      [LAN.vip4, kind === 'entry' ? LAN.backend4 : LAN.host4, LAN.node4],
+      [LAN.vip6, kind === 'entry' ? LAN.backend6 : LAN.host6, LAN.node6],
+    ] as const) {
+      const dial = scene.next('udp', host)
+      const told = await scene.explain(dial)
+      const way = { kind, nextHop: kind === 'entry' ? next : to }
+      t.match(told, { outcome: 'translated', path: 'xdp', backend: { address: to }, way })
+      t.equal(await dialler.dial(dial), kind === 'entry' ? 'beyond' : 'direct')
+      const during = await scene.explain(dial)
+      t.match(during, {
+        flow: { used: true },
+        choice: { by: 'flow' },
+        backend: { address: to },
+        way,
+      })
+    }
+  })
