@@ -183,6 +183,29 @@ t.test('a flood is told of within bounds, and how much of it was not', async (t)
   none.end()
 })
 
+t.test('what the agent does not read in time is counted too', async (t) => {
+  const way = await Way.build(t, 'tc')
+  await way.start()
+  const [v4] = way.hosts
+  // More than the buffer has room for.
+  const flows = 6000
+  const watcher = await Watcher.start(way, { kind: 'opened', rate: 100_000 })
+  way.agent.process?.child.kill('SIGSTOP')
+  try {
+    await way.client.run('python3', ['-c', flood, v4, String(flows)])
+  } finally {
+    way.agent.process?.child.kill('SIGCONT')
+  }
+  await until('every flow to be told or counted', () => {
+    return watcher.flows.length + watcher.lost >= flows
+  })
+  t.equal(watcher.flows.length + watcher.lost, flows, 'each once')
+  t.ok(watcher.flows.length > 0)
+  const lost = await way.agent.metric('fairlead_flow_events_lost_total', 'reason="room"')
+  t.ok(lost > 0 && lost <= watcher.lost, `${lost} of ${watcher.lost} for want of room`)
+  watcher.end()
+})
+
 t.test('the command tells those that it is asked for', async (t) => {
   const way = await Way.build(t, 'tc')
   await way.start()

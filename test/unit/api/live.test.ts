@@ -1,7 +1,6 @@
 /** `GET /v1/live`: what a follower is sent, and that followers cannot hurt the agent. */
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +10,7 @@ import { changesSchema, liveRatesSchema, liveStateSchema } from '../../../src/ap
 import { service, stateOf } from '../metrics/fixture.js'
 import { until } from '../../lib/netns.js'
 import { apiFixture } from './fixture.js'
+import { Follower } from './follower.js'
 
 async function listening(t: Test, intervalMs = 50) {
   const folder = mkdtempSync(join(tmpdir(), 'fairlead-live-'))
@@ -23,48 +23,6 @@ async function listening(t: Test, intervalMs = 50) {
     rmSync(folder, { recursive: true, force: true })
   })
   return { ...fixture, server, socketPath }
-}
-
-interface Event {
-  readonly id: number
-  readonly data: unknown
-}
-
-class Follower {
-  text = ''
-  private constructor(readonly response: IncomingMessage) {
-    response.setEncoding('utf8')
-    response.on('data', (text: string) => (this.text += text))
-    response.on('error', () => undefined)
-  }
-
-  static open(
-    t: Test,
-    socketPath: string,
-    path = '/v1/live',
-    headers: Record<string, string> = {},
-  ): Promise<Follower> {
-    return new Promise((resolve, reject) => {
-      const exchange = request({ socketPath, path, headers, agent: false }, (response) => {
-        resolve(new Follower(response))
-      })
-      exchange.on('error', reject)
-      exchange.end()
-      t.teardown(() => void exchange.destroy())
-    })
-  }
-
-  events(name: string): Event[] {
-    const found = this.text.matchAll(/^event: (\w+)\nid: (\d+)\ndata: (.*)\n\n/gm)
-    return [...found]
-      .filter(([, event]) => event === name)
-      .map(([, , id, data = '']) => ({ id: Number(id), data: JSON.parse(data) as unknown }))
-  }
-
-  /** The first of them that `accepts` takes. */
-  next(name: string, accepts: (data: unknown) => boolean = () => true): Promise<Event> {
-    return until(`an event ${name}`, () => this.events(name).find(({ data }) => accepts(data)))
-  }
 }
 
 t.test('a connection begins with all there is, and rates follow', async (t) => {
