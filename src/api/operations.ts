@@ -110,7 +110,7 @@ export const operations = {
   },
   drops: {
     ...{ method: 'GET', path: '/v1/drops', answer: schema.dropsSchema },
-    summary: 'Dropped packets and other events, by reason and path',
+    summary: 'What was refused or dropped, and other events, by reason and path',
   },
   maps: {
     ...{ method: 'GET', path: '/v1/maps', answer: schema.mapsSchema },

@@ -73,7 +73,7 @@ const figures = [
   { name: 'active', title: 'Open connections', unit: '', bits: false },
   { name: 'in', title: 'From clients', unit: '', bits: true },
   { name: 'out', title: 'To clients', unit: '', bits: true },
-  { name: 'drops', title: 'Dropped packets', unit: '/s', bits: false },
+  { name: 'drops', title: 'Refused or dropped', unit: '/s', bits: false },
 ] as const
 
 function Figures({ feed: { history, rates } }: { readonly feed: Feed }) {
@@ -278,7 +278,7 @@ function ServiceRow({ row: { service, key, rate }, feed }: { row: Row; feed: Fee
 function Drops({ drops }: { readonly drops: LiveRates['drops'] | undefined }) {
   return (
     <section aria-labelledby="drops">
-      <h2 id="drops">Dropped now</h2>
+      <h2 id="drops">Refused or dropped now</h2>
       {drops === undefined || drops.length === 0 ? (
         <p class="dim">{drops === undefined ? '–' : 'Nothing.'}</p>
       ) : (
