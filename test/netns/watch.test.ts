@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { BpfMap, RingBuffer } from 'libbpf-ts'
 import type { FlowEventView } from '../../src/api/schema.js'
 import { until } from '../lib/netns.js'
+import { CLIENT4 } from '../lib/stage.js'
 import { Way, type WayName } from '../lib/ways.js'
 
 t.setTimeout(180_000)
@@ -181,6 +182,24 @@ t.test('a flood is told of within bounds, and how much of it was not', async (t)
   t.same(none.flows, [], 'those of another service are not told')
   sampled.end()
   none.end()
+})
+
+t.test('clients that nobody asks about cost nobody an event', async (t) => {
+  const way = await Way.build(t, 'tc')
+  await way.start()
+  const [v4] = way.hosts
+  const lost = () => way.agent.metric('fairlead_flow_events_lost_total', 'reason="rate"')
+  const others = await Watcher.start(way, { kind: 'opened', client: '10.99.0.0/16', rate: 1 })
+  await way.client.run('python3', ['-c', flood, v4, '500'])
+  t.equal(await lost(), 0, 'the programs left them out before they counted')
+  const own = await Watcher.start(way, { kind: 'opened', client: `${CLIENT4}/31`, rate: 100_000 })
+  await way.client.run('python3', ['-c', flood.replaceAll('20000', '30000'), v4, '500'])
+  await until('all of the client', () => own.flows.length >= 500)
+  t.equal(own.flows.length, 500)
+  t.same(new Set(own.flows.map(({ client }) => client?.address)), new Set([CLIENT4]))
+  t.same(others.flows, [])
+  own.end()
+  others.end()
 })
 
 t.test('what the agent does not read in time is counted too', async (t) => {
