@@ -198,7 +198,7 @@ function Explanation({ explanation }: { readonly explanation: ExplanationView })
                   Why, or why not
                 </th>
                 <th scope="col" class="number wide">
-                  Given
+                  Total
                 </th>
                 <th scope="col" class="number wide">
                   Reset
@@ -215,8 +215,8 @@ function Explanation({ explanation }: { readonly explanation: ExplanationView })
             </tbody>
           </table>
           <p class="dim note wide">
-            Connections given to a backend, those of them that one side reset, and the mean of
-            handshakes are since the kernel maps were made.
+            In all, and since the kernel maps were made: connections that a backend was given, those
+            of them that one side reset, and the mean of their handshakes.
           </p>
         </>
       )}
