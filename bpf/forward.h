@@ -36,6 +36,7 @@
 #define VERDICT_NEXT 0x10a	  /* whoever is asked next */
 #define VERDICT_UNKNOWN 0x10b	  /* sort_out() does: it is of no TCP or UDP flow, or not whole */
 #define VERDICT_SUBSTITUTED 0x10c /* translate_reply() does: a reply to a substitute port */
+#define VERDICT_RESET 0x10d	  /* reset_server() does: a reply of a flow that is over */
 #define VERDICT_REFUSE 0x200	  /* and a reason: refuse() for that */
 
 static __always_inline bool addressed_to_vip_mac(struct __sk_buff *skb)

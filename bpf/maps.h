@@ -124,6 +124,7 @@ enum flow_flag {
 	FLOW_HAIRPIN = 64,  /* the client is the backend; the key has the VIP in its place */
 	FLOW_TIMED = 128,   /* its handshake is under way and will be counted */
 	FLOW_WATCHED = 256, /* its traffic is added up for those who watch */
+	FLOW_TOLD = 512, /* over; what its backend says to the outside is answered with a reset */
 };
 
 /* Why a flow was an active connection no longer. Counted per path in `ends`. */

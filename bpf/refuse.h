@@ -112,7 +112,9 @@ static __always_inline int reset_segment(struct __sk_buff *skb, const struct off
  * make_reset() - turn a segment into the reset that answers it.
  *
  * The TCP header has to stay where it is, or a checksum left to the device would be
- * written elsewhere; so a packet with options or extension headers is not answered.
+ * written elsewhere; so a packet with options or extension headers is not answered. What
+ * the kernel does not cut off (6.18, of a packet that XDP took out of a tunnel) is padding
+ * behind the reset, unless somebody is yet to sum it up.
  * Returns 0 or a negative errno; then drop the packet.
  */
 static __always_inline int make_reset(struct __sk_buff *skb, const struct offender *of,
@@ -126,7 +128,8 @@ static __always_inline int make_reset(struct __sk_buff *skb, const struct offend
 	if (of->l4_offset != tcp_offset || reset_segment(skb, of, &reset, v6))
 		return -1;
 	partial = csum_left_to_device(skb, tcp_offset + TCP_CHECK_OFFSET);
-	if (partial < 0 || bpf_skb_change_tail(skb, tcp_offset + sizeof(reset), 0))
+	if (partial < 0 ||
+	    (bpf_skb_change_tail(skb, tcp_offset + sizeof(reset), 0) && (partial || skb->gso_size)))
 		return -1;
 	sum = csum_pseudo(&of->src, &of->dst, IPPROTO_TCP, sizeof(reset), v6);
 	if (partial)
@@ -285,11 +288,12 @@ __noinline int tell_too_big6(struct __sk_buff *skb, __u32 mtu)
 }
 
 /*
- * refuse() - count why, and tell the client at once.
+ * turn_down() - count why, and turn the packet into what tells its sender.
  *
  * A reset is never answered: two ends without a flow would reset each other for ever.
+ * Returns 0 or a negative number; then drop the packet.
  */
-static __always_inline int refuse(struct __sk_buff *skb, enum drop_reason reason, const bool v6)
+static __always_inline int turn_down(struct __sk_buff *skb, enum drop_reason reason, const bool v6)
 {
 	struct packet pkt;
 	int error;
@@ -297,26 +301,39 @@ static __always_inline int refuse(struct __sk_buff *skb, enum drop_reason reason
 	count_drop(reason, packet_path);
 	parse(skb, &pkt, v6);
 	if (pkt.kind != PACKET_FLOW || (pkt.tcp_flags & TCP_RST))
-		return VERDICT_DROP;
+		return -1;
 	if (pkt.protocol == IPPROTO_TCP)
 		error = v6 ? make_reset6(skb, pkt.l4_offset) : make_reset4(skb, pkt.l4_offset);
 	else
 		error = v6 ? make_unreachable6(skb, pkt.l4_offset)
 			   : make_unreachable4(skb, pkt.l4_offset);
-	if (error)
-		return VERDICT_DROP;
-	count_event(EVENT_REFUSED, packet_path);
-	return send_back(skb);
+	if (!error)
+		count_event(EVENT_REFUSED, packet_path);
+	return error;
 }
 
 __noinline int refuse4(struct __sk_buff *skb, __u32 reason)
 {
-	return refuse(skb, reason, false);
+	return turn_down(skb, reason, false) ? VERDICT_DROP : send_back(skb);
 }
 
 __noinline int refuse6(struct __sk_buff *skb, __u32 reason)
 {
-	return refuse(skb, reason, true);
+	return turn_down(skb, reason, true) ? VERDICT_DROP : send_back(skb);
+}
+
+/*
+ * reset_server() - turn a backend's packet into the reset that answers it: VERDICT_ROUTE, as
+ * how it gets back depends on where the packet was met, or VERDICT_DROP.
+ */
+__noinline int reset_server4(struct __sk_buff *skb)
+{
+	return turn_down(skb, DROP_NO_FLOW, false) ? VERDICT_DROP : VERDICT_ROUTE;
+}
+
+__noinline int reset_server6(struct __sk_buff *skb)
+{
+	return turn_down(skb, DROP_NO_FLOW, true) ? VERDICT_DROP : VERDICT_ROUTE;
 }
 
 #endif

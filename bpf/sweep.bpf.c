@@ -9,6 +9,7 @@
  * exact, and the difference is added, never written over.
  */
 #include "snat.h"
+#include "via.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -22,10 +23,12 @@ struct recount {
 struct ending {
 	__be32 client[4];
 	__be32 vip[4];
-	__be32 backend[4]; /* all 0: it is gone */
+	__be32 backend[4]; /* all 0: it is not told */
+	__be32 source[4];  /* of the client, as the backend has it */
+	__be32 node[4];	   /* where the tunnel to the backend ends; all 0: there is none */
 	__u32 network;
 	__be16 client_port;
-	__be16 source_port; /* of the client, as the backend has it */
+	__be16 source_port; /* the same of its port */
 	__be16 vip_port;
 	__be16 backend_port;
 };
@@ -33,9 +36,9 @@ struct ending {
 /* Without a variable of its type the record does not reach BTF. */
 const volatile struct ending export_ending SEC(".rodata.types");
 
-#define MAX_ENDINGS 1024
+#define MAX_ENDINGS 4096
 
-/* Of one run: the first `endings_told`. What is too many ends without a word. */
+/* Of one run: the first `endings_told`. What is too many ends in a later run. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_ENDINGS);
@@ -65,9 +68,11 @@ __u64 endings_told;
 struct side {
 	__be32 addr[4];
 	__be32 vip[4];
+	__be32 source[4]; /* the client as the backend has it */
 	__u32 network;
-	__be16 port;
+	__be16 port; /* the same of its port */
 	__u8 protocol;
+	bool snat; /* the backend takes this node for the client */
 };
 
 static __always_inline void side_of_flow4(struct side *side, const struct flow4_key *key,
@@ -77,6 +82,7 @@ static __always_inline void side_of_flow4(struct side *side, const struct flow4_
 
 	addr_set4(&addr, key->client);
 	addr_copy(side->addr, addr.words);
+	addr_copy(side->source, addr.words);
 	addr_set4(&addr, row->vip);
 	addr_copy(side->vip, addr.words);
 	side->network = key->network;
@@ -88,43 +94,93 @@ static __always_inline void side_of_flow6(struct side *side, const struct flow6_
 					  const struct flow6 *row)
 {
 	addr_copy(side->addr, key->client);
+	addr_copy(side->source, key->client);
 	addr_copy(side->vip, row->vip);
 	side->network = key->network;
 	side->port = key->client_port;
 	side->protocol = key->protocol;
 }
 
+static __always_inline void side_of_snat(struct side *side, const struct snat_key *key,
+					 const struct snat_flow *row)
+{
+	addr_copy(side->addr, row->client);
+	addr_copy(side->source, key->source);
+	addr_copy(side->vip, row->vip);
+	side->port = key->source_port;
+	side->protocol = key->protocol;
+	side->snat = true;
+}
+
+/*
+ * is_to_tell() - is the end of this flow told?
+ *
+ * Only of flows whose client has answered: it may have been forged before. Of one that came
+ * in by another node than its backend's, which dialled itself, the tunnel would not bring
+ * the answers back.
+ */
+static __always_inline bool is_to_tell(const struct flow *row, const struct side *side)
+{
+	const struct timers *own = bpf_map_lookup_elem(&timers, &row->service);
+
+	if (!own || !own->resets || side->protocol != IPPROTO_TCP)
+		return false;
+	if ((row->flags & FLOW_HAIRPIN) && !side->network)
+		return false;
+	return (row->flags & FLOW_ESTABLISHED) && !(row->flags & FLOW_ENDED);
+}
+
+/*
+ * tell_backend() - note where the backend is told; FLOW_TOLD, if the row has to stay until
+ * the next run, for what the backend answers to be known by.
+ *
+ * One that answers its clients past this node is not told: its answer would not come by.
+ */
+static __always_inline void tell_backend(struct ending *ending, struct flow *row,
+					 const struct side *side, const struct backend *backend)
+{
+	const struct via *via = side->network || side->snat ? NULL : via_of(row->backend);
+
+	if (via && via->kind != VIA_ENTRY)
+		return;
+	if (via)
+		addr_copy(ending->node, via->addr);
+	addr_copy(ending->backend, backend->addr);
+	if (!side->network && !side->snat)
+		row->flags |= FLOW_TOLD;
+}
+
 /*
  * tell() - note the end of a flow, if its service wants that told.
  * @backend: NULL: it is gone
  *
- * Only of flows whose client has answered: it may have been forged before.
+ * Returns false when there is no room: the flow ends in a later run.
  */
-static __always_inline void tell(const struct flow *row, const struct side *side,
+static __always_inline bool tell(struct flow *row, const struct side *side,
 				 const struct backend *backend)
 {
-	const struct timers *own = bpf_map_lookup_elem(&timers, &row->service);
+	const bool hairpin = row->flags & FLOW_HAIRPIN;
 	__u32 index = endings_told;
 	struct ending *ending;
 
-	if (!own || !own->resets || side->protocol != IPPROTO_TCP || !side->port)
-		return;
-	if (!(row->flags & FLOW_ESTABLISHED) || (row->flags & (FLOW_ENDED | FLOW_HAIRPIN)))
-		return;
+	if (!is_to_tell(row, side) || (hairpin && !backend))
+		return true;
 	ending = bpf_map_lookup_elem(&endings, &index);
 	if (!ending)
-		return;
+		return false;
 	__builtin_memset(ending, 0, sizeof(*ending));
-	addr_copy(ending->client, side->addr);
+	addr_copy(ending->client, hairpin ? backend->addr : side->addr);
 	addr_copy(ending->vip, side->vip);
+	addr_copy(ending->source, side->source);
 	if (backend)
-		addr_copy(ending->backend, backend->addr);
+		tell_backend(ending, row, side, backend);
 	ending->network = side->network;
 	ending->client_port = row->client_port;
 	ending->source_port = side->port;
 	ending->vip_port = row->vip_port;
 	ending->backend_port = row->backend_port;
 	endings_told++;
+	return true;
 }
 
 static __always_inline void tell_ends(void)
@@ -150,7 +206,8 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 		return !expired;
 	backend = backend_alive(row->backend, row->service, row->incarnation);
 	if (!backend) {
-		tell(row, side, NULL);
+		if (!tell(row, side, NULL))
+			return true;
 		flow_end_in(row, END_GONE, client, side->protocol, side->network, path, v6);
 		tell_ends();
 		return false;
@@ -162,13 +219,12 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 		recount->ended += !expired;
 		return !expired;
 	}
-	if (expired) {
+	if (expired && tell(row, side, backend)) {
 		/* What ends here is no drift: as if it had not been there at the start. */
 		recount->before--;
-		tell(row, side, backend);
 		flow_end_in(row, END_IDLE, client, side->protocol, side->network, path, v6);
 		tell_ends();
-		return false;
+		return row->flags & FLOW_TOLD;
 	}
 	recount->counted++;
 	return true;
@@ -177,7 +233,7 @@ static __always_inline bool stays(struct flow *row, const struct side *side, __u
 #define VISIT(table, type, v6)                                                                     \
 	static long visit_##table(void *map, struct type##_key *key, struct type *row, __u32 *now) \
 	{                                                                                          \
-		struct side side;                                                                  \
+		struct side side = {};                                                             \
                                                                                                    \
 		(void)map;                                                                         \
 		side_of_##type(&side, key, row);                                                   \
@@ -199,11 +255,10 @@ VISIT(embryonic6, flow6, true)
 	static long visit_##table(void *map, struct snat_key *key, struct snat_flow *row,          \
 				  __u32 *now)                                                      \
 	{                                                                                          \
-		/* Without a port: nobody is told. */                                              \
-		struct side side = {.protocol = key->protocol};                                    \
+		struct side side = {};                                                             \
                                                                                                    \
 		(void)map;                                                                         \
-		addr_copy(side.addr, row->client);                                                 \
+		side_of_snat(&side, key, row);                                                     \
 		if (stays(&row->flow, &side, *now, true)) {                                        \
 			rows_kept++;                                                               \
 		} else {                                                                           \

@@ -260,6 +260,10 @@ static __always_inline int to_container_ip(struct __sk_buff *skb, const bool who
 		    !addr_equal(backend->addr, pkt.src.words, v6))
 			return VERDICT_PASS;
 	}
+	if (!network_id && (row->flags & FLOW_TOLD)) {
+		chosen_set(skb, backend_id);
+		return VERDICT_RESET;
+	}
 	if (row->client_port != pkt.dport) {
 		if (!whole)
 			return VERDICT_SUBSTITUTED;
@@ -457,6 +461,30 @@ static __always_inline int decide_outside(struct __sk_buff *skb, const bool v6)
 	return verdict == VERDICT_TOO_BIG ? answer_too_big(skb, chosen_get(skb), v6) : verdict;
 }
 
+/*
+ * reset_server() - the verdict on a packet of a backend whose flow is over.
+ * @flags: of bpf_redirect(): which way its own interface leads back
+ */
+static __always_inline int reset_server(struct __sk_buff *skb, __u64 flags, const bool v6)
+{
+	int verdict = v6 ? reset_server6(skb) : reset_server4(skb);
+
+	return verdict == VERDICT_ROUTE ? bpf_redirect(skb->ifindex, flags) : verdict;
+}
+
+/* take_reply() - the verdict on what came out of a tunnel, if it is a reply. */
+static __always_inline int take_reply(struct __sk_buff *skb, const bool v6)
+{
+	int verdict = v6 ? translate_reply6(skb) : translate_reply4(skb);
+
+	if (verdict != VERDICT_RESET)
+		return decide_back(skb, verdict, v6);
+	verdict = v6 ? reset_server6(skb) : reset_server4(skb);
+	if (verdict != VERDICT_ROUTE)
+		return verdict;
+	return v6 ? send_reset6(skb) : send_reset4(skb);
+}
+
 /* take_step() - do to a packet what XDP noted. */
 static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bool v6)
 {
@@ -471,7 +499,7 @@ static __always_inline int take_step(struct __sk_buff *skb, __u32 step, const bo
 			return drop(DROP_REWRITE);
 	}
 	if (step == EDGE_REPLY)
-		verdict = decide_back(skb, v6 ? translate_reply6(skb) : translate_reply4(skb), v6);
+		verdict = take_reply(skb, v6);
 	else if (step != EDGE_ROUTE)
 		verdict = decide_outside(skb, v6);
 	if (verdict == VERDICT_ROUTE && chosen_get(skb))
@@ -525,6 +553,8 @@ static __always_inline int go_back(struct __sk_buff *skb, const bool v6)
 		if (home != VERDICT_PASS)
 			return home == VERDICT_TOO_BIG ? drop(DROP_TOO_BIG) : home;
 	}
+	if (verdict == VERDICT_RESET)
+		return reset_server(skb, BPF_F_INGRESS, v6);
 	return decide_back(skb, verdict, v6);
 }
 
@@ -585,6 +615,16 @@ static __always_inline int leave(struct __sk_buff *skb, const bool v6)
 	return v6 ? route6(skb) : route4(skb);
 }
 
+/* leave_or_reset() - the verdict on what leaves a network. */
+static __always_inline int leave_or_reset(struct __sk_buff *skb, const bool v6)
+{
+	int verdict = leave(skb, v6);
+
+	if (verdict == VERDICT_RESET)
+		return reset_server(skb, 0, v6);
+	return decide_back(skb, verdict, v6);
+}
+
 /* from_bridge() - ingress of a bridge, or of a routed container: what leaves its network. */
 SEC("tc")
 int from_bridge(struct __sk_buff *skb)
@@ -592,8 +632,8 @@ int from_bridge(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		return VERDICT_PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return finish(skb, decide_back(skb, leave(skb, false), false), false);
+		return finish(skb, leave_or_reset(skb, false), false);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return finish(skb, decide_back(skb, leave(skb, true), true), true);
+		return finish(skb, leave_or_reset(skb, true), true);
 	return VERDICT_PASS;
 }

@@ -96,6 +96,52 @@ __noinline int send_away6(struct __sk_buff *skb)
 }
 
 /*
+ * send_reset() - the verdict on a reset, made of what came out of a tunnel, for the backend
+ * that it goes back to.
+ *
+ * Not by encapsulate(): between nodes on one machine the kernel remembers that the packet has
+ * been in a tunnel, and refuses to put it into another (6.18, EALREADY).
+ */
+static __always_inline int send_reset(struct __sk_buff *skb, const bool v6)
+{
+	const __u32 overhead = v6 ? IP6_BASE_BYTES : IP4_BASE_BYTES;
+	const struct via *via = via_of(chosen_get(skb));
+	__u32 bytes = skb->len - ETH_HLEN;
+	struct ethhdr eth;
+	struct addr own;
+	long error;
+
+	chosen_set(skb, 0);
+	if (!via || via->kind != VIA_ENTRY || !own_address(&own, v6) ||
+	    bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) ||
+	    bpf_skb_change_head(skb, overhead, 0) ||
+	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return tunnel_drop(DROP_REWRITE);
+	if (v6) {
+		struct ipv6hdr ip;
+
+		outer_ip6(&ip, &own, (const struct addr *)via->addr, bytes);
+		error = bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+	} else {
+		struct iphdr ip;
+
+		outer_ip4(&ip, &own, (const struct addr *)via->addr, bytes);
+		error = bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+	}
+	return error ? tunnel_drop(DROP_REWRITE) : VERDICT_ROUTE;
+}
+
+__noinline int send_reset4(struct __sk_buff *skb)
+{
+	return send_reset(skb, false);
+}
+
+__noinline int send_reset6(struct __sk_buff *skb)
+{
+	return send_reset(skb, true);
+}
+
+/*
  * rename_quoted() - an error between a node that calls a backend by an alias and the one
  * where it is: its addresses, and those of the packet that it is about.
  * @side: of the quoted packet that is the backend; of the error itself it is the other one,

@@ -106,6 +106,11 @@ export class Attachments {
     this.#options.onOutside({ addresses, peers, ...(sources && { sources }) })
   }
 
+  /** Addresses of this node, the first of each family where tunnels to other nodes begin. */
+  get tunnelEnds(): readonly string[] {
+    return this.#edge?.addresses ?? []
+  }
+
   /** To be called again only after it has resolved. What cannot be attached is a problem. */
   async apply(state: State): Promise<void> {
     if (this.#closed) return

@@ -368,7 +368,7 @@ export class Dataplane {
       const network = this.#state?.networks.get(this.#networkName(id) ?? '')
       return network === undefined ? null : network.attachment.namespace
     }
-    void tellEndings(endings, namespaceOf, this.#log)
+    void tellEndings(endings, namespaceOf, this.#attachments.tunnelEnds, this.#log)
   }
 
   #finish(revision: number): void {

@@ -102,6 +102,11 @@ export class EdgeAttachment {
     )
   }
 
+  /** Of this node, the first of each family where tunnels end; none before the first apply(). */
+  get addresses(): readonly string[] {
+    return this.#addresses ?? []
+  }
+
   /** Which networks are reached from outside; those of other namespaces have no way out here. */
   async apply(state: State): Promise<void> {
     const networks = [...state.networks.values()]

@@ -31,10 +31,13 @@ export interface Ending {
   readonly clientPort: number
   readonly vip: string
   readonly vipPort: number
-  /** The client's port as the backend sees it. */
+  /** The client as the backend sees it. */
+  readonly source: string
   readonly sourcePort: number
-  /** Absent: it is gone. */
+  /** Absent: it is gone, or answers its clients by itself. */
   readonly backend?: string
+  /** Where the tunnel to the backend ends; absent: it is routed to. */
+  readonly node?: string
   readonly backendPort: number
 }
 
@@ -84,16 +87,19 @@ function readEndings(object: BpfObject, count: number): Ending[] {
   const map = object.map('endings')
   return Array.from({ length: count }, (_, index) => {
     const row = map.get(index) as Record<string, number> &
-      Record<'client' | 'vip' | 'backend', number[]>
+      Record<'client' | 'vip' | 'backend' | 'source' | 'node', number[]>
     const port = (name: string) => row[name] ?? 0
+    const isSet = (words: number[]) => words.some((word) => word !== 0)
     return {
       network: port('network'),
       client: fromWords(row.client),
       clientPort: port('client_port'),
       vip: fromWords(row.vip),
       vipPort: port('vip_port'),
+      source: fromWords(row.source),
       sourcePort: port('source_port'),
-      ...(row.backend.some((word) => word !== 0) && { backend: fromWords(row.backend) }),
+      ...(isSet(row.backend) && { backend: fromWords(row.backend) }),
+      ...(isSet(row.node) && { node: fromWords(row.node) }),
       backendPort: port('backend_port'),
     }
   })

@@ -3,8 +3,9 @@
  * the count right, timers of single services.
  */
 import t from 'tap'
+import { OUTSIDE } from '../lib/edgePath.js'
 import { type Datapath, kernelTest, TC } from '../lib/kernel.js'
-import { tcp, tupleOf, udp } from '../lib/packet.js'
+import { CLIENT_MAC, tcp, tupleOf, udp, VIP_MAC } from '../lib/packet.js'
 import { sweep } from '../lib/sweep.js'
 
 /** What a sweep found, without when and how fast. */
@@ -14,6 +15,12 @@ function swept(dp: Datapath) {
 }
 
 const HZ = 250
+
+/** Makes a service tell both ends of its flows. */
+function tellEnds(dp: Datapath, service: number): void {
+  const defaults = { syn_jiffies: 0, established_jiffies: 0, closing_jiffies: 0, udp_jiffies: 0 }
+  dp.map('timers').set(service, { ...defaults, resets: 1 })
+}
 
 const FAMILIES = [
   { name: 'IPv4', of: 4, vip: '10.9.0.1', backends: ['10.1.0.3', '10.1.0.4'] },
@@ -135,6 +142,59 @@ for (const { name, of, vip, backends } of FAMILIES) {
     t.equal(dp.active(backend), 2)
     t.same(dp.ends(), { IDLE: 1 })
   })
+
+  kernelTest(
+    t,
+    `${name}: more idle flows than one run can tell of end in the next ones`,
+    (t, dp) => {
+      const { service, backend } = serve(dp)
+      tellEnds(dp, service)
+      for (let n = 1; n <= 7; n++) connect(dp, n)
+      send(dp, 8, 'S')
+      for (let n = 1; n <= 8; n++) dp.age(client(n), 40000, 'tcp', 8001 * HZ)
+      const told: string[] = []
+      for (const [left, deleted, room] of [
+        [4, 4, 3], // the SYN's row as well, of which nobody is told
+        [1, 3, 3],
+        [0, 1, 3],
+      ] as const) {
+        const found = sweep(dp, room)
+        told.push(...found.endings.map(({ client }) => client))
+        t.same([found.kept, found.deleted, found.mended], [left, deleted, 0])
+        t.equal(dp.active(backend), left, 'active until it ends')
+      }
+      t.same(told.sort(), Array.from({ length: 7 }, (_, n) => client(n + 1)).sort(), 'each once')
+      t.same(dp.ends(), { IDLE: 8 })
+    },
+  )
+
+  kernelTest(
+    t,
+    `${name}: what an ended flow's backend says to the outside is reset, until the next sweep`,
+    (t, dp) => {
+      const { service } = serve(dp)
+      tellEnds(dp, service)
+      const answer = (flags: string) =>
+        tcp({ src: first, sport: 80, dst: client(1), dport: 40000, flags, seq: 5, ack: 77 })
+      const there = { src: client(1), sport: 40000, dst: first, dport: 80, flags: 'R', seq: 77 }
+      const back = { ethSrc: VIP_MAC, ethDst: CLIENT_MAC, window: 0, dontFragment: true }
+      connect(dp, 1)
+      t.equal(tupleOf(dp.toEdge(answer('A'), 1).packet).src, vip)
+      dp.age(client(1), 40000, 'tcp', 8001 * HZ)
+      t.equal(tupleOf(dp.toEdge(answer('A'), 1).packet).src, vip, 'idle, and not swept yet')
+      dp.age(client(1), 40000, 'tcp', 8001 * HZ)
+      t.equal(sweep(dp).kept, 1)
+      const out = dp.toEdge(answer('A'), 1)
+      t.equal(out.verdict, TC.REDIRECT)
+      t.same(out.packet, tcp({ ...there, ...back }), 'by a reset with the number that it expects')
+      t.equal(dp.toEdge(answer('R'), 1).verdict, TC.DROP, 'a reset is answered by none')
+      const refused = send(dp, 1, 'A')
+      t.match(tupleOf(refused.packet), { src: vip, dst: client(1) })
+      t.equal(sweep(dp).deleted, 1)
+      t.same(dp.toEdge(answer('A'), 1).packet, answer('A'), 'none of ours')
+    },
+    OUTSIDE,
+  )
 
   kernelTest(t, `${name}: a row that another CPU has seen later is not idle`, (t, dp) => {
     const { backend } = serve(dp)

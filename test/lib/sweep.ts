@@ -5,7 +5,8 @@ import type { Datapath } from './kernel.js'
 
 const SWEEP = new URL('../../bpf/sweep.bpf.o', import.meta.url).pathname
 
-export function sweep(dp: Datapath): SweepResult {
+/** @param room for flows whose ends are to be told; default: as in the object */
+export function sweep(dp: Datapath, room?: number): SweepResult {
   const object = BpfObject.open(SWEEP)
   try {
     for (const [name, map] of dp.maps()) {
@@ -15,6 +16,7 @@ export function sweep(dp: Datapath): SweepResult {
     }
     const rows = dp.map('actives').maxEntries
     object.resize('recounts', rows)
+    if (room !== undefined) object.resize('endings', room)
     object.setRodata({ backend_rows: rows })
     object.load()
     return runSweep(object)
