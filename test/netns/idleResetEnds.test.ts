@@ -148,6 +148,41 @@ t.test('through a tunnel, to a backend that the entry node calls by an alias', a
   await check(t, stage.client, server, stage.agents.entry, lan)
 })
 
+/** The client's host takes and says nothing from when its connections are open. */
+async function checkAlone(
+  t: Test,
+  client: Namespace,
+  server: HeldServer,
+  dials: readonly Dial[],
+): Promise<void> {
+  const held = new HeldSockets(client)
+  t.teardown(async () => held.stop())
+  for (const { host } of dials) t.equal(await held.open(host, 'tcp', host), 'backend', host)
+  for (const command of ['iptables', 'ip6tables'])
+    for (const chain of ['INPUT', 'OUTPUT'])
+      await client.run(command, ['-I', chain, '-p', 'tcp', '-j', 'DROP'])
+  for (const { seen } of dials)
+    t.same(await server.ended(seen, 1, SWEPT_SECONDS * 1000), ['ECONNRESET'], seen)
+  for (const { host } of dials) t.equal(await held.wait(host, 0.1), 'timeout', host)
+}
+
+t.test('a client that is gone without a word, of a backend of the node', async (t) => {
+  const stage = await EdgeStage.build(t, 1)
+  const [backend] = stage.backends
+  if (!backend) throw new Error('no backend')
+  const server = await HeldServer.start(backend.space, 'backend')
+  await stage.start(stage.definition('native', SERVICE))
+  await checkAlone(t, stage.client, server, near)
+})
+
+t.test('a client that is gone without a word, of a backend beyond the node', async (t) => {
+  const stage = await EdgeLan.build(t)
+  const server = await HeldServer.start(stage.backend, 'backend')
+  await stage.startTaker('node', 'native')
+  await stage.startEntry('native', { ...SERVICE, publish: [], backends: BEYOND })
+  await checkAlone(t, stage.client, server, lan)
+})
+
 t.test('return: dsr-mac, by which answers pass us by: the client alone', async (t) => {
   const stage = await EdgeLan.build(t)
   await stage.answerAsVip()
