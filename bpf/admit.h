@@ -193,6 +193,22 @@ static __always_inline enum place_state place_of(const struct flow *row, __u8 pr
 	return PLACE_TAKEN;
 }
 
+/*
+ * place_beside() - the same for a flow to another destination than the row's.
+ *
+ * A server that was the first to close knows the connection for another minute (TIME_WAIT),
+ * and takes a SYN of other numbers for a stray packet of it: the client would try again a
+ * second later.
+ */
+static __always_inline enum place_state place_beside(const struct flow *row, __u8 protocol,
+						     __u32 now)
+{
+	if (row && !(row->flags & FLOW_RESET) && flow_is_closed(row) &&
+	    !flow_expired(row, protocol, now))
+		return PLACE_TAKEN;
+	return place_of(row, protocol, now);
+}
+
 /* give_up() - account for the end of a row that the flow of @pkt, or its new life, replaces. */
 static __always_inline void give_up(struct flow *row, const struct packet *pkt, __u32 now,
 				    const bool v6)
@@ -602,7 +618,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 			return VERDICT_HAIRPIN;
 	}
 	if (!row) {
-		adm->place = place_of(occupant, pkt->protocol, adm->now);
+		adm->place = place_beside(occupant, pkt->protocol, adm->now);
 		if (occupant && adm->place == PLACE_OURS)
 			give_up(occupant, pkt, adm->now, v6);
 	} else if (!flow_expired(row, pkt->protocol, adm->now) && !flow_reopened(row, pkt)) {
@@ -631,7 +647,7 @@ static __always_inline int admit(struct __sk_buff *skb, const bool v6)
 	}
 	if (row && (row->flags & FLOW_HAIRPIN)) {
 		occupant = end_hairpin(adm, v6);
-		adm->place = place_of(occupant, pkt->protocol, adm->now);
+		adm->place = place_beside(occupant, pkt->protocol, adm->now);
 	}
 	/* Not called from here: the verifier of 6.1 adds up the stacks of all callers. */
 	return VERDICT_START;

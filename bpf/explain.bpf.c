@@ -59,7 +59,8 @@ static __always_inline void find_flow(struct admission *adm, const bool v6)
 		note_flow(pkt, row, FLOW_KEYED, embryonic);
 		return;
 	}
-	explanation.occupied = row && place_of(row, pkt->protocol, now_jiffies()) == PLACE_TAKEN;
+	explanation.occupied =
+		row && place_beside(row, pkt->protocol, now_jiffies()) == PLACE_TAKEN;
 	overflow_key_of(&adm->from, pkt);
 	row = flow_via_overflow(pkt, &adm->from, &adm->key, &embryonic, v6);
 	if (!row)

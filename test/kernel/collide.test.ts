@@ -70,6 +70,25 @@ for (const { name, client, one, two, backend } of FAMILIES) {
       )
     })
 
+    if (protocol === 'tcp')
+      for (const [how, last, moves] of [
+        ['closed', 'FA', true],
+        ['reset', 'R', false],
+      ] as const)
+        kernelTest(t, `${name}: another VIP after a connection that was ${how}`, (t, dp) => {
+          const ports = ['80:8080/tcp']
+          const { id } = dp.addService({ vips: [one], ports, backends: [backend] })
+          dp.addVip(two, ['BALANCED'])
+          dp.addPort(two, '80:8080/tcp', id)
+          t.equal(exchange(t, dp, protocol, to(one, 80), at, 'the first'), PORT)
+          const end = { src: backend, sport: 8080, dst: client, dport: PORT, flags: last }
+          dp.toContainer(tcp(end))
+          dp.fromContainer(tcp(to(one, 80, last)))
+          const seen = exchange(t, dp, protocol, to(two, 80), at, 'the second')
+          t.equal(seen !== PORT, moves, `it is seen from ${moves ? 'another' : 'the same'} port`)
+          t.equal(dp.events('COLLISION'), moves ? 1 : 0)
+        })
+
     kernelTest(t, `${name} ${protocol}: two ports of one VIP that meet at the backend`, (t, dp) => {
       const ports = [`80:8080/${protocol}`, `81:8080/${protocol}`]
       dp.addService({ vips: [one], ports, backends: [backend] })

@@ -1,6 +1,6 @@
 /**
  * Connections from one port of a client that would be one at the backend: by two VIPs of it, and
- * beside one that dials the backend itself.
+ * beside one that dials the backend itself; and after one that has just ended.
  */
 import t, { type Test } from 'tap'
 import type { Agent } from '../lib/agent.js'
@@ -71,6 +71,39 @@ t.test('tc: two VIPs, and a direct connection', async (t) => {
   ]
   await dial(t, way.client, 'backend-0', cases)
   await collisions(t, way.agent, 2 * 2 * cases.length)
+})
+
+/**
+ * From each of some ports, one host after the other: who answers closes first, and remembers for a while
+ * (TIME_WAIT). Prints how many SYNs the client had to send again.
+ */
+const ENDED = `
+import socket, sys
+for port in range(43000, 43012):
+    for host in sys.argv[1:]:
+        v6 = ':' in host
+        s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.settimeout(9)
+        s.bind(('::' if v6 else '0.0.0.0', port))
+        s.connect((host, 7))
+        s.sendall(b'get 10\\n')
+        while s.recv(100):
+            pass
+        s.close()
+names, values = [line.split() for line in open('/proc/net/netstat') if line.startswith('TcpExt')]
+print(values[names.index('TCPSynRetrans')])
+`
+
+t.test('tc: another VIP after a connection that the backend has closed', async (t) => {
+  const way = await Way.build(t, 'tc', 1)
+  await way.echo()
+  await way.start({ vip: ['10.1.0.9', '10.1.0.19', 'fd00:1::9', 'fd00:1::19'], ports: [7] })
+  for (const hosts of [
+    ['10.1.0.9', '10.1.0.19'],
+    ['fd00:1::9', 'fd00:1::19'],
+  ])
+    t.equal((await way.client.run('python3', ['-c', ENDED, ...hosts])).stdout, '0\n', `${hosts}`)
 })
 
 t.test('the edge: two VIPs of a backend here', async (t) => {
