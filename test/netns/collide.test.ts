@@ -103,7 +103,11 @@ t.test('tc: another VIP after a connection that the backend has closed', async (
     ['10.1.0.9', '10.1.0.19'],
     ['fd00:1::9', 'fd00:1::19'],
   ])
-    t.equal((await way.client.run('python3', ['-c', ENDED, ...hosts])).stdout, '0\n', `${hosts}`)
+    t.equal(
+      (await way.client.run('python3', ['-c', ENDED, ...hosts])).stdout,
+      '0\n',
+      hosts.join(' '),
+    )
 })
 
 t.test('the edge: two VIPs of a backend here', async (t) => {
