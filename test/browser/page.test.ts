@@ -305,12 +305,16 @@ t.test('the page', { timeout: pictures === undefined ? 250_000 : 500_000 }, asyn
       t.equal(await page.locator('img[src=x]').count(), 0, view)
     }
     t.not(await page.title(), '1')
+    await agent.apply(definition)
+    await page.goto(`${PAGE}#/services`)
+    await shows(page, '.headline', /of 6 services/)
+    // Of a service that nobody has, asked for until the page was left.
+    await sleep(1_000)
     const complaints = watched.takeComplaints()
     t.ok(
       complaints.every((text) => /40[04]|422/.test(text)),
       complaints.join('; '),
     )
-    await agent.apply(definition)
   })
 
   await step('survives a restart of the agent', async (t) => {
